@@ -1,0 +1,140 @@
+//! How long a broken connection is tried again, and how often.
+//!
+//! State: since when it is broken and how often it was tried. It never gives up before its limit and never waits
+//! longer than half a minute between two attempts.
+
+use std::time::Duration;
+
+use holdfast_context::Context;
+use tokio::time::Instant;
+
+const WAIT_FIRST: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A link that held this long was a good one: what broke it is a new outage.
+const GOOD_LINK: Duration = Duration::from_secs(60);
+
+/// See the module header.
+#[derive(Debug)]
+pub(super) struct Outage {
+    context: Context,
+    limit: Duration,
+    since: Option<Instant>,
+    linked_at: Instant,
+    attempts: u32,
+}
+
+impl Outage {
+    /// Gives up after `limit`.
+    pub(super) fn new(context: &Context, limit: Duration) -> Self {
+        Self {
+            context: context.clone(),
+            limit,
+            since: None,
+            linked_at: Instant::now(),
+            attempts: 0,
+        }
+    }
+
+    /// There is a link. It has to prove itself: see [`Self::over`].
+    pub(super) fn linked(&mut self) {
+        self.linked_at = Instant::now();
+    }
+
+    /// The link carried something: the outage is over.
+    pub(super) fn over(&mut self) {
+        self.since = None;
+        self.attempts = 0;
+    }
+
+    /// The link broke.
+    pub(super) fn broke(&mut self) {
+        if self.linked_at.elapsed() >= GOOD_LINK {
+            self.over();
+        }
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// How often it was tried in this outage.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// How long it has lasted.
+    pub(super) fn lasted(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Waits before the next attempt: twice as long each time, and by chance up to a half more, so that many agents do
+    /// not come back at the same moment. `false`: it has lasted too long.
+    pub(super) async fn wait(&mut self) -> bool {
+        let lasted = self.lasted();
+        if lasted >= self.limit {
+            return false;
+        }
+        let doubled = WAIT_FIRST.saturating_mul(1 << self.attempts.min(16));
+        let [chance] = self.context.random::<1>();
+        let wait = doubled
+            .min(WAIT_MAX)
+            .mul_f64(1.0 + f64::from(chance) / 512.0);
+        self.attempts += 1;
+        tokio::time::sleep(wait.min(self.limit - lasted)).await;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use holdfast_context::ManualClock;
+
+    use super::*;
+
+    fn outage(seconds: u64) -> Outage {
+        let context = Context::seeded(1, Arc::new(ManualClock::at(0)));
+        Outage::new(&context, Duration::from_secs(seconds))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_tries_for_as_long_as_it_may() {
+        let mut outage = outage(300);
+        outage.broke();
+        let start = Instant::now();
+        while outage.wait().await {}
+        assert_eq!(start.elapsed().as_secs(), 300);
+        assert!(
+            (10..30).contains(&outage.attempts()),
+            "{}",
+            outage.attempts()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_breaks_at_once_does_not_end_the_outage() {
+        let mut outage = outage(10);
+        let start = Instant::now();
+        loop {
+            outage.broke();
+            if !outage.wait().await {
+                break;
+            }
+            outage.linked();
+        }
+        assert_eq!(start.elapsed().as_secs(), 10);
+        outage.over();
+        outage.broke();
+        assert!(outage.wait().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_link_that_held_was_a_good_one() {
+        let mut outage = outage(10);
+        outage.broke();
+        assert!(outage.wait().await);
+        outage.linked();
+        tokio::time::sleep(GOOD_LINK).await;
+        outage.broke();
+        assert_eq!((outage.attempts(), outage.lasted()), (0, Duration::ZERO));
+    }
+}

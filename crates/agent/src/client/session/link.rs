@@ -1,0 +1,82 @@
+//! One gRPC stream of a session, and how another one is opened when it breaks.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::Stream;
+use holdfast_proto::v1::session_request::Kind as Request;
+use holdfast_proto::v1::session_response::Kind as Response;
+use holdfast_proto::v1::{Open, Opened, SessionRequest, SessionResponse};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::client::Connection;
+
+/// Messages that wait for the transport. A frame has up to 8.25 MiB, most have 256 KiB to 1 MiB.
+const OUTBOUND_MESSAGES: usize = 4;
+
+/// What the coordinator says on a stream.
+pub(super) type Inbound = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+
+/// A stream in both directions.
+pub(super) struct Link {
+    /// To the coordinator.
+    pub(super) outbound: mpsc::Sender<SessionRequest>,
+    /// From it.
+    pub(super) inbound: Inbound,
+}
+
+/// The next message. A stream that ends is a broken one: the session ends it, never the coordinator.
+pub(super) async fn next(inbound: &mut Inbound) -> Result<Response, Status> {
+    match inbound.next().await {
+        Some(Ok(SessionResponse { kind: Some(kind) })) => Ok(kind),
+        Some(Ok(SessionResponse { kind: None })) => Err(Status::invalid_argument(
+            "a message of unknown kind came; the coordinator is of a newer release",
+        )),
+        Some(Err(status)) => Err(status),
+        None => Err(Status::unavailable("the coordinator ended the stream")),
+    }
+}
+
+/// Opens streams.
+#[async_trait]
+pub(super) trait Dial: Send + Sync {
+    /// A stream on which `first` is the first message.
+    async fn dial(&self, first: SessionRequest) -> Result<Link, Status>;
+}
+
+/// Opens a stream and waits for the answer to its opening message.
+pub(super) async fn open(dial: &dyn Dial, open: Open) -> Result<(Link, Opened), Status> {
+    let mut link = dial
+        .dial(SessionRequest {
+            kind: Some(Request::Open(open)),
+        })
+        .await?;
+    match next(&mut link.inbound).await? {
+        Response::Opened(opened) => Ok((link, opened)),
+        _ => Err(Status::invalid_argument(
+            "the coordinator did not answer the opening of the session first",
+        )),
+    }
+}
+
+#[async_trait]
+impl Dial for Connection {
+    async fn dial(&self, first: SessionRequest) -> Result<Link, Status> {
+        let (outbound, requests) = mpsc::channel(OUTBOUND_MESSAGES);
+        outbound
+            .try_send(first)
+            .map_err(|_| Status::internal("a new queue is full"))?;
+        let inbound = self
+            .backup()
+            .session(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
+        Ok(Link {
+            outbound,
+            inbound: Box::pin(inbound),
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Errors of the coordinator, and how they reach clients: a sentence for people, one word for scripts.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The coordinator's errors are the vault's: what the caller should do is the same.
+pub use holdfast_vault::{Error, Result};
+
+/// An error as a gRPC status with `google.rpc.ErrorInfo`, whose `reason` is the kind's word.
+pub fn status(error: &Error) -> Status {
+    let code = match error {
+        Error::Fenced(_) => Code::Aborted,
+        Error::Unavailable(_) => Code::Unavailable,
+        Error::Full(_) => Code::ResourceExhausted,
+        Error::Missing(_) => Code::NotFound,
+        Error::Corrupt(_) => Code::DataLoss,
+        Error::Denied(_) => Code::PermissionDenied,
+        Error::Invalid(_) => Code::FailedPrecondition,
+        Error::TooNew(_) => Code::Unimplemented,
+        Error::Bug(_) => Code::Internal,
+    };
+    let details = ErrorDetails::with_error_info(error.reason(), "holdfast", HashMap::new());
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// What placement says, as one of ours.
+pub fn from_placement(error: holdfast_placement::Error) -> Error {
+    use holdfast_placement::ErrorKind;
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::Retry | ErrorKind::LeaseLost => Error::Unavailable(text),
+        ErrorKind::Denied => Error::Denied(text),
+        ErrorKind::Corrupt => Error::Corrupt(text),
+        ErrorKind::Invalid => Error::Invalid(text),
+        ErrorKind::TooNew => Error::TooNew(text),
+        ErrorKind::Bug => Error::Bug(text),
+    }
+}

@@ -1,0 +1,17 @@
+//! Actors and gRPC services around vaults.
+//!
+//! A [`Node`] is one coordinator: its sites, its placement, its vaults. Each vault that it owns has a `LogWriter`, a
+//! `Replica` per other member, a `Collector` and a `Keeper` of retention; sessions pack what agents send.
+
+pub mod error;
+pub mod failover;
+pub mod lease;
+pub mod node;
+pub mod repair;
+pub mod serve;
+pub mod services;
+pub mod sites;
+pub mod vault;
+
+pub use error::{Error, Result};
+pub use node::{Node, Options};

@@ -1,0 +1,517 @@
+//! A node: one coordinator with its sites, its placement, its lease and its vaults.
+//!
+//! State: which vaults it knows, and what it does with each. It takes every vault that it finds at its sites and that no
+//! live coordinator owns. A vault whose primary does not answer is tried again and blocks no other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use holdfast_context::Context;
+use holdfast_format::{Certificate, Epoch, SecretKey, SiteName, VaultHeader, VaultId};
+use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
+use holdfast_store::{SiteOptions, SiteReader};
+use holdfast_vault::log::reader::list_vaults;
+use holdfast_vault::{Credentials, SegmentCache, State, Takeover, Writer, open_state};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result, from_placement};
+use crate::sites::Sites;
+use crate::vault::Vault;
+
+/// What a node starts from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The coordinator's name.
+    pub name: String,
+    /// Its data folder: caches, its signing key, embedded placement.
+    pub data: PathBuf,
+    /// Addresses that it tells others.
+    pub addresses: Vec<String>,
+    /// Sites: name and URL.
+    pub sites: Vec<(SiteName, String)>,
+    /// How sites are spoken to.
+    pub site_options: SiteOptions,
+    /// How long a lease lasts without renewal. Liveness only.
+    pub lease: Duration,
+    /// Signs records.
+    pub key: SecretKey,
+    /// The release.
+    pub version: String,
+    /// What status says of placement: `embedded` or the endpoints.
+    pub placement: String,
+}
+
+/// A vault as the node sees it.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Its header.
+    pub header: VaultHeader,
+    /// The site where it was found.
+    pub found_at: SiteName,
+    /// Set while it is owned here.
+    pub vault: Option<Arc<Vault>>,
+    /// Why it is not; empty when it is.
+    pub trouble: String,
+    /// The owner elsewhere, if there is one.
+    pub owner: String,
+}
+
+/// One coordinator.
+#[derive(Debug)]
+pub struct Node {
+    /// Clock, chance, tasks.
+    pub context: Context,
+    /// What it was started with.
+    pub options: Options,
+    /// Its sites.
+    pub sites: Arc<Sites>,
+    /// Who lives and owns.
+    pub placement: Arc<dyn Placement>,
+    /// When it started, by its clock.
+    pub started_millis: i64,
+    /// Cancelled when it stops.
+    pub stop: CancellationToken,
+    lease: LeaseId,
+    vaults: RwLock<BTreeMap<VaultId, Slot>>,
+    /// One change of ownership at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// How often vaults that are not open are tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Starts: registers, opens sites, finds vaults and takes them.
+    pub async fn start(
+        context: Context,
+        options: Options,
+        placement: Arc<dyn Placement>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>> {
+        let info = CoordinatorInfo {
+            name: options.name.clone(),
+            addresses: options.addresses.clone(),
+            public_key: options.key.public().0,
+            level: holdfast_format::codec::LEVEL,
+            started_millis: context.now_millis(),
+        };
+        let lease = placement
+            .register(&info, options.lease)
+            .await
+            .map_err(from_placement)?;
+        let sites = Arc::new(Sites::new(context.clone(), options.site_options.clone()));
+        for (name, url) in &options.sites {
+            sites.add(name.clone(), url)?;
+        }
+        for entry in placement.sites().await.map_err(from_placement)? {
+            if let Err(error) = sites.add(entry.name.clone(), &entry.url) {
+                tracing::warn!(%error, "a site known from before is left aside");
+            }
+        }
+        let node = Arc::new(Self {
+            started_millis: context.now_millis(),
+            context,
+            options,
+            sites,
+            placement,
+            stop,
+            lease,
+            vaults: RwLock::default(),
+            changing: tokio::sync::Mutex::new(()),
+        });
+        crate::lease::LeaseKeeper::start(&node);
+        node.find_and_take().await;
+        let this = node.clone();
+        node.context.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = this.stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
+                this.find_and_take().await;
+            }
+        });
+        Ok(node)
+    }
+
+    /// The lease that ownership stands under.
+    pub fn lease(&self) -> &LeaseId {
+        &self.lease
+    }
+
+    fn slots(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<VaultId, Slot>> {
+        self.vaults.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All vaults that were found.
+    pub fn list(&self) -> Vec<Slot> {
+        self.vaults
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// A vault by its name or id.
+    pub fn find(&self, name: &str) -> Result<Slot> {
+        let slots = self.list();
+        let mut found = slots.iter().filter(|slot| {
+            slot.header.name.as_str() == name || slot.header.vault.to_string() == name
+        });
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.clone()),
+            (Some(one), Some(other)) => Err(Error::Invalid(format!(
+                "two vaults bear the name {name}; give the id: {} or {}",
+                one.header.vault, other.header.vault
+            ))),
+            (None, _) => {
+                let names: Vec<&str> = slots.iter().map(|slot| slot.header.name.as_str()).collect();
+                let there = if names.is_empty() {
+                    "none".into()
+                } else {
+                    names.join(", ")
+                };
+                Err(Error::Missing(format!(
+                    "vault {name} (vaults here: {there})"
+                )))
+            }
+        }
+    }
+
+    /// A vault that is owned here.
+    pub fn vault(&self, name: &str) -> Result<Arc<Vault>> {
+        let slot = self.find(name)?;
+        match slot.vault {
+            Some(vault) if !vault.stop.is_cancelled() => Ok(vault),
+            _ if !slot.owner.is_empty() => Err(Error::Unavailable(format!(
+                "vault {} is owned by coordinator {}; ask there",
+                slot.header.name, slot.owner
+            ))),
+            _ => Err(Error::Unavailable(format!(
+                "vault {} is not open: {}",
+                slot.header.name, slot.trouble
+            ))),
+        }
+    }
+
+    /// Looks for vaults at every site, and takes those that nobody owns.
+    pub async fn find_and_take(self: &Arc<Self>) {
+        let _changing = self.changing.lock().await;
+        self.drop_fenced().await;
+        for (name, _, _) in self.sites.list() {
+            if let Err(error) = self.look_at(&name).await {
+                tracing::warn!(site = %name, %error, "the site cannot be looked at");
+            }
+        }
+        for slot in self.list() {
+            if slot.vault.is_some() || self.stop.is_cancelled() {
+                continue;
+            }
+            let id = slot.header.vault;
+            if let Err(error) = self.take(id, None).await {
+                tracing::warn!(vault = %slot.header.name, %error, "the vault is not open");
+                if let Some(slot) = self.slots().get_mut(&id) {
+                    slot.trouble = error.to_string();
+                }
+            }
+        }
+    }
+
+    async fn drop_fenced(&self) {
+        for slot in self.list() {
+            if let Some(vault) = slot.vault
+                && vault.stop.is_cancelled()
+            {
+                vault.end().await;
+                let _ = self.placement.release(slot.header.vault, &self.lease).await;
+                if let Some(slot) = self.slots().get_mut(&slot.header.vault) {
+                    slot.vault = None;
+                    slot.trouble = "another owner took it over".into();
+                }
+            }
+        }
+    }
+
+    async fn look_at(&self, name: &SiteName) -> Result<()> {
+        let opened = self.sites.open(name).await?;
+        for (id, header) in list_vaults(opened.site.as_ref()).await? {
+            match header {
+                Ok(header) => {
+                    self.slots().entry(id).or_insert_with(|| Slot {
+                        header,
+                        found_at: name.clone(),
+                        vault: None,
+                        trouble: "it was just found".into(),
+                        owner: String::new(),
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(vault = %id, site = %name, %error, "a vault's header does not read")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a vault's index segments are kept here.
+    pub fn cache_of(&self, vault: VaultId) -> SegmentCache {
+        SegmentCache::Folder(
+            self.options
+                .data
+                .join("vaults")
+                .join(vault.to_string())
+                .join("segments"),
+        )
+    }
+
+    async fn credentials(&self, header: &VaultHeader) -> Result<Credentials> {
+        let known = self
+            .placement
+            .certificates(header.vault)
+            .await
+            .map_err(from_placement)?;
+        let own = self.options.key.public();
+        for bytes in known {
+            let Ok(certificate) = Certificate::decode(&bytes) else {
+                continue;
+            };
+            if certificate.writer == own && certificate.check(header.vault, &header.root).is_ok() {
+                return Ok(Credentials {
+                    coordinator: self.options.name.clone(),
+                    key: self.options.key.clone(),
+                    certificate,
+                });
+            }
+        }
+        Err(Error::Denied(format!(
+            "this coordinator has no certificate for vault {}; `holdfast vault attach` with the vault's identity or \
+             recovery kit gives it one",
+            header.name
+        )))
+    }
+
+    /// Opens the state of a vault at the site where its newest history stands.
+    async fn newest(&self, id: VaultId, only: Option<&SiteName>) -> Result<(SiteName, State)> {
+        let cache = self.cache_of(id);
+        let mut newest: Option<(SiteName, State)> = None;
+        let mut trouble = Vec::new();
+        for (name, _, _) in self.sites.list() {
+            if only.is_some_and(|only| *only != name) {
+                continue;
+            }
+            let opened = match self.sites.open(&name).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    trouble.push(error.to_string());
+                    continue;
+                }
+            };
+            let site: Arc<dyn SiteReader> = opened.site;
+            match open_state(&site, id, &cache).await {
+                Ok(state) => {
+                    if newest
+                        .as_ref()
+                        .is_none_or(|(_, best)| best.chain.head < state.chain.head)
+                    {
+                        newest = Some((name, state));
+                    }
+                }
+                Err(Error::Missing(_)) => {}
+                Err(error) => trouble.push(format!("site {name}: {error}")),
+            }
+        }
+        newest.ok_or_else(|| {
+            Error::Unavailable(format!(
+                "its log cannot be read anywhere: {}",
+                trouble.join("; ")
+            ))
+        })
+    }
+
+    /// Takes a vault over, at its primary or at `at` (failover).
+    pub async fn take(self: &Arc<Self>, id: VaultId, at: Option<&SiteName>) -> Result<Arc<Vault>> {
+        let (_, mut state) = self.newest(id, at).await?;
+        let header = state.header.clone();
+        let credentials = self.credentials(&header).await?;
+        if !holdfast_vault::propose::may_own(&state) {
+            return Err(Error::TooNew(format!(
+                "vault {} needs a newer holdfast",
+                header.name
+            )));
+        }
+        let primary = match (at, &state.catalog.primary) {
+            (Some(site), _) => site.clone(),
+            (None, Some(primary)) => primary.clone(),
+            (None, None) => self.found_at(id)?,
+        };
+        let opened = self.sites.open(&primary).await?;
+        let site: Arc<dyn SiteReader> = opened.site.clone();
+        if at.is_none() {
+            // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
+            state = open_state(&site, id, &self.cache_of(id)).await?;
+        }
+        let log_before_millis = state.chain.time_millis;
+        let stop = self.stop.child_token();
+        loop {
+            let floor = state.chain.next().epoch;
+            let new_vault = state.chain.head.is_none();
+            let epoch = match new_vault {
+                true => Epoch(1),
+                false => self
+                    .placement
+                    .issue_epoch(id, floor)
+                    .await
+                    .map_err(from_placement)?,
+            };
+            match self
+                .placement
+                .acquire(id, &self.lease, epoch)
+                .await
+                .map_err(from_placement)?
+            {
+                Acquire::Granted => {}
+                Acquire::HeldBy(owner) => {
+                    if let Some(slot) = self.slots().get_mut(&id) {
+                        slot.owner = owner.coordinator.clone();
+                    }
+                    return Err(Error::Unavailable(format!(
+                        "coordinator {} owns it",
+                        owner.coordinator
+                    )));
+                }
+            }
+            let taken = Writer::take_over(
+                &self.context,
+                opened.site.clone(),
+                credentials.clone(),
+                epoch,
+                state,
+                stop.clone(),
+            )
+            .await?;
+            match taken {
+                Takeover::Owner(writer) => {
+                    let vault = Vault::start(
+                        self.context.clone(),
+                        opened,
+                        self.sites.clone(),
+                        *writer,
+                        self.cache_of(id),
+                        log_before_millis,
+                        stop,
+                    );
+                    self.remember(&vault).await;
+                    return Ok(vault);
+                }
+                Takeover::Superseded(_, reached) => {
+                    let _ = reached;
+                    state = open_state(&site, id, &self.cache_of(id)).await?;
+                }
+            }
+        }
+    }
+
+    fn found_at(&self, id: VaultId) -> Result<SiteName> {
+        let slots = self.vaults.read().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .get(&id)
+            .map(|slot| slot.found_at.clone())
+            .ok_or_else(|| Error::Missing(format!("vault {id}")))
+    }
+
+    async fn remember(&self, vault: &Arc<Vault>) {
+        let (members, primary): (Vec<SiteName>, SiteName) = {
+            let state = vault.state();
+            (
+                state.catalog.members.keys().cloned().collect(),
+                vault.primary.site.name().clone(),
+            )
+        };
+        let mut sites = vec![primary.clone()];
+        sites.extend(members.into_iter().filter(|site| *site != primary));
+        self.slots().insert(
+            vault.header.vault,
+            Slot {
+                header: vault.header.clone(),
+                found_at: primary,
+                vault: Some(vault.clone()),
+                trouble: String::new(),
+                owner: self.options.name.clone(),
+            },
+        );
+        let entry = VaultEntry {
+            vault: vault.header.vault,
+            name: vault.header.name.clone(),
+            sites,
+        };
+        if let Err(error) = self.placement.put_vault(&entry).await {
+            tracing::warn!(%error, "the vault's entry in placement is not up to date");
+        }
+    }
+
+    /// Makes a vault that was just written to its primary known, and takes it.
+    pub async fn adopt(
+        self: &Arc<Self>,
+        header: VaultHeader,
+        site: SiteName,
+        certificate: &Certificate,
+    ) -> Result<Arc<Vault>> {
+        let _changing = self.changing.lock().await;
+        self.placement
+            .put_certificate(header.vault, &certificate.encode())
+            .await
+            .map_err(from_placement)?;
+        let id = header.vault;
+        self.slots().entry(id).or_insert_with(|| Slot {
+            header,
+            found_at: site,
+            vault: None,
+            trouble: "it is being opened".into(),
+            owner: String::new(),
+        });
+        if let Some(vault) = self
+            .list()
+            .into_iter()
+            .find(|slot| slot.header.vault == id)
+            .and_then(|slot| slot.vault)
+        {
+            return Ok(vault);
+        }
+        self.take(id, None).await
+    }
+
+    /// Ends this node's ownership of a vault and takes it again at another member.
+    pub async fn move_to(self: &Arc<Self>, id: VaultId, to: &SiteName) -> Result<Arc<Vault>> {
+        let _changing = self.changing.lock().await;
+        let owned = self
+            .list()
+            .into_iter()
+            .find(|slot| slot.header.vault == id)
+            .and_then(|slot| slot.vault);
+        if let Some(vault) = owned {
+            vault.end().await;
+            if let Some(slot) = self.slots().get_mut(&id) {
+                slot.vault = None;
+                slot.trouble = format!("it is being moved to site {to}");
+            }
+        }
+        self.take(id, Some(to)).await
+    }
+
+    /// Stops: every vault is given up in order, the lease last.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        let _changing = self.changing.lock().await;
+        for slot in self.list() {
+            if let Some(vault) = slot.vault {
+                vault.end().await;
+            }
+        }
+        if let Err(error) = self.placement.deregister(&self.lease).await {
+            tracing::warn!(%error, "the lease was not given back; it runs out by itself");
+        }
+    }
+}

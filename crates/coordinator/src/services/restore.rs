@@ -1,0 +1,283 @@
+//! `holdfast.v1.Restore`: snapshots and sealed frames for those who have the identity.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use holdfast_format::fact::{Cover, HoldPlaced, HoldReleased};
+use holdfast_format::{ChunkKind, Frame, Generation, HoldId, ObjectName, Scope, SiteName};
+use holdfast_proto::v1;
+use holdfast_proto::v1::fetch_response::Kind as Given;
+use holdfast_proto::v1::restore_server::Restore;
+use holdfast_store::SiteReader;
+use holdfast_vault::Proposal;
+use holdfast_vault::fetch::{Fetched, locate};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Service;
+use super::convert::{self, Answer, answer, chunk_ids, hold_id, session_id, site_name};
+use crate::error::{Error, Result, status};
+use crate::vault::Vault;
+
+/// How long a restore's hold lasts without being renewed.
+const HOLD_MILLIS: i64 = 60 * 60 * 1000;
+
+/// Packs read at once for one client.
+const PACKS_AT_ONCE: usize = 4;
+
+/// Answers that wait for the client to take them.
+const ANSWERS_MAX: usize = 8;
+
+/// What the first message of a stream says: the vault, the scope, the sites to read from.
+type Context = (Arc<Vault>, Scope, Vec<Arc<dyn SiteReader>>);
+
+type Sender = mpsc::Sender<std::result::Result<v1::FetchResponse, Status>>;
+
+#[tonic::async_trait]
+impl Restore for Service {
+    type FetchStream = ReceiverStream<std::result::Result<v1::FetchResponse, Status>>;
+
+    async fn list_snapshots(
+        &self,
+        request: Request<v1::ListSnapshotsRequest>,
+    ) -> Answer<v1::ListSnapshotsResponse> {
+        answer(self.list_own(request.get_ref()))
+    }
+
+    async fn open_restore(
+        &self,
+        request: Request<v1::OpenRestoreRequest>,
+    ) -> Answer<v1::OpenRestoreResponse> {
+        answer(self.open(request.into_inner()).await)
+    }
+
+    async fn close_restore(
+        &self,
+        request: Request<v1::CloseRestoreRequest>,
+    ) -> Answer<v1::CloseRestoreResponse> {
+        answer(self.close(request.into_inner()).await)
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<Streaming<v1::FetchRequest>>,
+    ) -> std::result::Result<Response<Self::FetchStream>, Status> {
+        let (to, from) = mpsc::channel(ANSWERS_MAX);
+        let service = self.clone();
+        self.node.context.spawn(async move {
+            if let Err(error) = service.serve_fetch(request.into_inner(), &to).await {
+                let _ = to.send(Err(status(&error))).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(from)))
+    }
+}
+
+impl Service {
+    fn list_own(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
+        let vault = self.node.vault(&request.vault)?;
+        let ids: Vec<_> = {
+            let state = vault.state();
+            let mut found: Vec<_> = (state.catalog.snapshots.iter())
+                .filter(|(_, s)| s.trash.is_some() == request.trash)
+                .filter(|(_, s)| request.source.is_empty() || s.source.as_str() == request.source)
+                .map(|(id, s)| (s.time_millis, s.committed_at, *id))
+                .collect();
+            found.sort();
+            found.into_iter().map(|(_, _, id)| id).collect()
+        };
+        let snapshots = ids
+            .iter()
+            .filter_map(|id| convert::snapshot(&vault, id))
+            .collect();
+        Ok(v1::ListSnapshotsResponse { snapshots })
+    }
+
+    async fn open(&self, request: v1::OpenRestoreRequest) -> Result<v1::OpenRestoreResponse> {
+        let vault = self.node.vault(&request.vault)?;
+        let id = session_id(&request.snapshot)?;
+        let snapshot = convert::snapshot(&vault, &id)
+            .ok_or_else(|| Error::Missing(format!("snapshot {id}")))?;
+        let hold = match request.hold.is_empty() {
+            true => HoldId(self.node.context.random()),
+            false => hold_id(&request.hold)?,
+        };
+        let until_millis = vault.state().next_time(self.node.context.now_millis()) + HOLD_MILLIS;
+        let fact = HoldPlaced {
+            hold,
+            cover: Cover::Snapshot(id),
+            why: "a restore or mount is running".into(),
+            who: request.who,
+            until_millis: Some(until_millis),
+            by_restore: true,
+        };
+        vault.append(Proposal::Hold(fact)).await?;
+        let generation = vault
+            .state()
+            .catalog
+            .recipients
+            .as_ref()
+            .map_or(Generation(1), |set| set.generation);
+        let name = ObjectName::vault_key(vault.header.vault, generation);
+        let mut vault_key = Bytes::new();
+        for site in vault.read_sites(None).await? {
+            if let Ok(Some(object)) = site.get(&name).await {
+                vault_key = object;
+                break;
+            }
+        }
+        if vault_key.is_empty() {
+            return Err(Error::Unavailable(
+                "the vault's key object cannot be read at any site now".into(),
+            ));
+        }
+        Ok(v1::OpenRestoreResponse {
+            snapshot: Some(snapshot),
+            vault_id: vault.header.vault.0.to_vec().into(),
+            hold: hold.0.to_vec().into(),
+            until_millis,
+            vault_key,
+            generation: generation.0,
+        })
+    }
+
+    async fn close(&self, request: v1::CloseRestoreRequest) -> Result<v1::CloseRestoreResponse> {
+        let vault = self.node.vault(&request.vault)?;
+        let hold = hold_id(&request.hold)?;
+        let own = vault
+            .state()
+            .catalog
+            .holds
+            .get(&hold)
+            .is_some_and(|hold| hold.by_restore);
+        if own {
+            vault
+                .append(Proposal::Release(HoldReleased {
+                    hold,
+                    who: "restore".into(),
+                }))
+                .await?;
+        }
+        Ok(v1::CloseRestoreResponse {})
+    }
+
+    async fn serve_fetch(
+        &self,
+        mut requests: Streaming<v1::FetchRequest>,
+        to: &Sender,
+    ) -> Result<()> {
+        let mut context: Option<Context> = None;
+        loop {
+            let request = match requests.message().await {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(()),
+                Err(broken) => {
+                    return Err(Error::Unavailable(format!(
+                        "the stream broke: {}",
+                        broken.message()
+                    )));
+                }
+            };
+            if context.is_none() {
+                let vault = self.node.vault(&request.vault)?;
+                let only: Option<SiteName> = match request.site.is_empty() {
+                    true => None,
+                    false => Some(site_name(&request.site)?),
+                };
+                let sites = vault.read_sites(only.as_ref()).await?;
+                let scope = request.scope.parse().map_err(Error::from)?;
+                context = Some((vault, scope, sites));
+            }
+            let Some((vault, scope, sites)) = &context else {
+                continue;
+            };
+            let ids = chunk_ids(&request.ids, 1024)?;
+            let number = request.number;
+            let (reads, unknown) = locate(&vault.state(), scope, &ids);
+            for id in unknown {
+                let lost = v1::Lost {
+                    id: id.0.to_vec().into(),
+                    why: "the vault does not have it".into(),
+                };
+                tell(to, number, Given::Lost(lost)).await?;
+            }
+            let mut fetched = futures::stream::iter(reads)
+                .map(|read| async move { vault.frames.fetch(sites, &read).await })
+                .buffer_unordered(PACKS_AT_ONCE);
+            while let Some(fetched) = fetched.next().await {
+                give(vault, to, number, fetched).await?;
+            }
+            tell(to, number, Given::Done(v1::Done {})).await?;
+        }
+    }
+}
+
+async fn tell(to: &Sender, number: u64, kind: Given) -> Result<()> {
+    to.send(Ok(v1::FetchResponse {
+        number,
+        kind: Some(kind),
+    }))
+    .await
+    .map_err(|_| Error::Unavailable("the client is gone".into()))
+}
+
+async fn give(vault: &Arc<Vault>, to: &Sender, number: u64, fetched: Fetched) -> Result<()> {
+    for bad in &fetched.bad {
+        tracing::error!(vault = %vault.header.name, site = %bad.site, why = bad.why, "a bad copy was found");
+    }
+    for frame in fetched.frames {
+        let kind = wire_frame(vault, frame)?;
+        tell(to, number, Given::Frame(kind)).await?;
+    }
+    for (id, why) in fetched.lost {
+        tell(
+            to,
+            number,
+            Given::Lost(v1::Lost {
+                id: id.0.to_vec().into(),
+                why,
+            }),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn wire_frame(vault: &Vault, frame: Frame) -> Result<v1::SealedFrame> {
+    let key = vault
+        .state()
+        .catalog
+        .keys
+        .get(&frame.key)
+        .map(|info| info.reference);
+    let key = key.ok_or_else(|| Error::Corrupt(format!("key {} is not in the log", frame.key)))?;
+    let nodes = frame.kind == ChunkKind::Node;
+    let ids: Vec<u8> = frame.chunks.iter().flat_map(|chunk| chunk.id.0).collect();
+    let refs: Vec<u8> = frame
+        .chunks
+        .iter()
+        .flat_map(|chunk| &chunk.refs)
+        .flat_map(|id| id.0)
+        .collect();
+    Ok(v1::SealedFrame {
+        key: frame.key.0.to_vec().into(),
+        key_generation: key.generation.0,
+        key_hash: key.hash.0.to_vec().into(),
+        kind: u32::from(frame.kind.byte()),
+        ids: ids.into(),
+        lens: frame.chunks.iter().map(|chunk| chunk.len).collect(),
+        ref_counts: if nodes {
+            frame
+                .chunks
+                .iter()
+                .map(|chunk| chunk.refs.len() as u32)
+                .collect()
+        } else {
+            vec![]
+        },
+        refs: refs.into(),
+        sealed: frame.sealed,
+    })
+}

@@ -1,0 +1,350 @@
+//! `holdfast.v1.Vaults`: vaults and their sites.
+
+use holdfast_format::codec::LEVEL;
+use holdfast_format::fact::{MemberJoined, MemberLeft, PolicySet, RecipientsSet};
+use holdfast_format::{
+    Certificate, Generation, Hash, KeyId, ObjectName, Sealed, SiteName, VaultHeader, VaultId,
+};
+use holdfast_placement::SiteEntry;
+use holdfast_policy::Policy;
+use holdfast_proto::v1::vaults_server::Vaults;
+use holdfast_proto::v1::{self};
+use holdfast_vault::Proposal;
+use holdfast_vault::log::reader::list_vaults;
+use holdfast_vault::log::writer::put_same;
+use tonic::Request;
+
+use super::Service;
+use super::convert::{self, Answer, answer, id16, site_name};
+use crate::error::{Error, Result, from_placement};
+
+#[tonic::async_trait]
+impl Vaults for Service {
+    async fn describe(&self, _: Request<v1::DescribeRequest>) -> Answer<v1::DescribeResponse> {
+        let sites = self
+            .node
+            .sites
+            .list()
+            .into_iter()
+            .map(|(name, url, trouble)| v1::KnownSite {
+                name: name.to_string(),
+                url,
+                trouble,
+            });
+        answer(Ok(v1::DescribeResponse {
+            coordinator: self.node.options.name.clone(),
+            writer_public: self.node.options.key.public().0.to_vec().into(),
+            version: self.node.options.version.clone(),
+            level: u32::from(LEVEL),
+            sites: sites.collect(),
+        }))
+    }
+
+    async fn list_vaults(
+        &self,
+        _: Request<v1::ListVaultsRequest>,
+    ) -> Answer<v1::ListVaultsResponse> {
+        let slots = self.node.list();
+        let vaults = slots
+            .iter()
+            .map(|slot| convert::vault(&self.node, slot))
+            .collect();
+        answer(Ok(v1::ListVaultsResponse { vaults }))
+    }
+
+    async fn get_vault(&self, request: Request<v1::GetVaultRequest>) -> Answer<v1::Vault> {
+        answer(
+            self.node
+                .find(&request.get_ref().vault)
+                .map(|slot| convert::vault(&self.node, &slot)),
+        )
+    }
+
+    async fn create_vault(&self, request: Request<v1::CreateVaultRequest>) -> Answer<v1::Vault> {
+        answer(self.create(request.into_inner()).await)
+    }
+
+    async fn attach_vault(&self, request: Request<v1::AttachVaultRequest>) -> Answer<v1::Vault> {
+        answer(self.attach(request.into_inner()).await)
+    }
+
+    async fn add_site(&self, request: Request<v1::AddSiteRequest>) -> Answer<v1::Vault> {
+        answer(self.add_site(request.into_inner()).await)
+    }
+
+    async fn remove_site(&self, request: Request<v1::RemoveSiteRequest>) -> Answer<v1::Vault> {
+        answer(self.remove_site(request.into_inner()).await)
+    }
+
+    async fn set_recipients(
+        &self,
+        request: Request<v1::SetRecipientsRequest>,
+    ) -> Answer<v1::Vault> {
+        answer(self.set_recipients(request.into_inner()).await)
+    }
+
+    async fn get_key_object(
+        &self,
+        request: Request<v1::GetKeyObjectRequest>,
+    ) -> Answer<v1::GetKeyObjectResponse> {
+        answer(self.key_object(request.into_inner()).await)
+    }
+}
+
+/// Reads the vault's id out of a header object that a client sent, and checks it.
+fn own_header(object: &[u8]) -> Result<VaultHeader> {
+    VaultHeader::open_any(object).map_err(Error::from)
+}
+
+impl Service {
+    async fn create(&self, request: v1::CreateVaultRequest) -> Result<v1::Vault> {
+        let header = own_header(&request.header)?;
+        let certificate = Certificate::decode(&request.certificate)?;
+        certificate.check(header.vault, &header.root)?;
+        if certificate.writer != self.node.options.key.public() {
+            return Err(Error::Denied(
+                "the certificate is for another coordinator's key; ask this one for its key again"
+                    .into(),
+            ));
+        }
+        let recipients = RecipientsSet::decode(&request.recipients)?;
+        recipients.check(header.vault, &header.root)?;
+        if recipients.vault_key != Hash::of(&request.vault_key) {
+            return Err(Error::Invalid(
+                "the list of recipients names another key object than the one that came".into(),
+            ));
+        }
+        let policy = match request.policy.is_empty() {
+            true => None,
+            false => {
+                Policy::parse(&request.policy)
+                    .map_err(|e| Error::Invalid(format!("the policy: {e}")))?;
+                Some(PolicySet {
+                    text: request.policy.clone(),
+                    who: request.who.clone(),
+                })
+            }
+        };
+        if self
+            .node
+            .list()
+            .iter()
+            .any(|slot| slot.header.name == header.name)
+        {
+            return Err(Error::Invalid(format!(
+                "vault {} exists already; choose another name",
+                header.name
+            )));
+        }
+        let names: Vec<SiteName> = request
+            .sites
+            .iter()
+            .map(|name| site_name(name))
+            .collect::<Result<_>>()?;
+        let Some(primary) = names.first().cloned() else {
+            return Err(Error::Invalid(
+                "a vault needs at least one site; the first is its primary".into(),
+            ));
+        };
+        let mut members = Vec::new();
+        for name in &names {
+            if members.iter().any(|m: &MemberJoined| m.site == *name) {
+                return Err(Error::Invalid(format!("site {name} is named twice")));
+            }
+            self.node.sites.open(name).await?;
+            let url = self.node.sites.url(name).unwrap_or_default();
+            members.push(MemberJoined {
+                site: name.clone(),
+                url,
+                who: request.who.clone(),
+            });
+        }
+        let site = self.node.sites.open(&primary).await?.site;
+        // ORDER: the key object before the header: a folder without a header is no vault, and is found by nobody.
+        let key = ObjectName::vault_key(header.vault, recipients.generation);
+        put_same(
+            site.as_ref(),
+            &key,
+            &Sealed::copied(request.vault_key.clone()),
+        )
+        .await?;
+        let object = Sealed::copied(request.header.clone());
+        put_same(site.as_ref(), &ObjectName::header(header.vault), &object).await?;
+        let vault = self.node.adopt(header, primary, &certificate).await?;
+        vault
+            .append(Proposal::Found {
+                members,
+                recipients,
+                policy,
+            })
+            .await?;
+        vault.follow_members();
+        Ok(convert::open_vault(&self.node, &vault))
+    }
+
+    async fn attach(&self, request: v1::AttachVaultRequest) -> Result<v1::Vault> {
+        let name = site_name(&request.site)?;
+        self.node.sites.add(name.clone(), &request.url)?;
+        let opened = self.node.sites.open(&name).await?;
+        let mut found = Vec::new();
+        for (id, header) in list_vaults(opened.site.as_ref()).await? {
+            found.push((id, header?));
+        }
+        if !request.vault.is_empty() {
+            let wanted = id16(&request.vault, "a vault id", VaultId)?;
+            found.retain(|(id, _)| *id == wanted);
+        }
+        let header = match found.len() {
+            1 => found.remove(0).1,
+            0 => {
+                return Err(Error::Missing(format!(
+                    "the vault at site {name} ({})",
+                    request.url
+                )));
+            }
+            _ => {
+                let names: Vec<String> = found
+                    .iter()
+                    .map(|(id, h)| format!("{} ({id})", h.name))
+                    .collect();
+                return Err(Error::Invalid(format!(
+                    "several vaults lie at site {name}: {}; name one",
+                    names.join(", ")
+                )));
+            }
+        };
+        if request.certificate.is_empty() {
+            // The client asks what lies there before it certifies anything.
+            return Ok(v1::Vault {
+                id: header.vault.0.to_vec().into(),
+                name: header.name.to_string(),
+                root_public: header.root.0.to_vec().into(),
+                state: "found".into(),
+                ..v1::Vault::default()
+            });
+        }
+        let certificate = Certificate::decode(&request.certificate)?;
+        certificate.check(header.vault, &header.root)?;
+        let entry = SiteEntry {
+            name: name.clone(),
+            url: request.url.clone(),
+        };
+        if let Err(error) = self.node.placement.put_site(&entry).await {
+            tracing::warn!(%error, "the site is known until this coordinator stops; name it in its configuration");
+        }
+        self.node
+            .placement
+            .put_certificate(header.vault, &certificate.encode())
+            .await
+            .map_err(from_placement)?;
+        self.node.find_and_take().await;
+        let slot = self.node.find(&header.vault.to_string())?;
+        Ok(convert::vault(&self.node, &slot))
+    }
+
+    async fn add_site(&self, request: v1::AddSiteRequest) -> Result<v1::Vault> {
+        let vault = self.node.vault(&request.vault)?;
+        let name = site_name(&request.site)?;
+        if !request.url.is_empty() {
+            self.node.sites.add(name.clone(), &request.url)?;
+            let entry = SiteEntry {
+                name: name.clone(),
+                url: request.url.clone(),
+            };
+            if let Err(error) = self.node.placement.put_site(&entry).await {
+                tracing::warn!(%error, "the site is known until this coordinator stops; name it in its configuration");
+            }
+        }
+        self.node.sites.open(&name).await?;
+        let url = self.node.sites.url(&name).unwrap_or_default();
+        vault
+            .append(Proposal::Join(MemberJoined {
+                site: name,
+                url,
+                who: request.who,
+            }))
+            .await?;
+        vault.follow_members();
+        Ok(convert::open_vault(&self.node, &vault))
+    }
+
+    async fn remove_site(&self, request: v1::RemoveSiteRequest) -> Result<v1::Vault> {
+        let vault = self.node.vault(&request.vault)?;
+        let site = site_name(&request.site)?;
+        vault
+            .append(Proposal::Leave(MemberLeft {
+                site,
+                who: request.who,
+                why: request.why,
+            }))
+            .await?;
+        vault.follow_members();
+        Ok(convert::open_vault(&self.node, &vault))
+    }
+
+    async fn set_recipients(&self, request: v1::SetRecipientsRequest) -> Result<v1::Vault> {
+        let vault = self.node.vault(&request.vault)?;
+        let set = RecipientsSet::decode(&request.recipients)?;
+        set.check(vault.header.vault, &vault.header.root)?;
+        if set.vault_key != Hash::of(&request.vault_key) {
+            return Err(Error::Invalid(
+                "the list of recipients names another key object than the one that came".into(),
+            ));
+        }
+        // ORDER: the key object stands before the record that names it.
+        let name = ObjectName::vault_key(vault.header.vault, set.generation);
+        put_same(
+            vault.primary.site.as_ref(),
+            &name,
+            &Sealed::copied(request.vault_key),
+        )
+        .await?;
+        vault.append(Proposal::Recipients(set)).await?;
+        Ok(convert::open_vault(&self.node, &vault))
+    }
+
+    async fn key_object(
+        &self,
+        request: v1::GetKeyObjectRequest,
+    ) -> Result<v1::GetKeyObjectResponse> {
+        let vault = self.node.vault(&request.vault)?;
+        let id = vault.header.vault;
+        let (name, generation) = if request.key.is_empty() {
+            let current = vault
+                .state()
+                .catalog
+                .recipients
+                .as_ref()
+                .map(|set| set.generation);
+            let generation = match request.generation {
+                0 => current
+                    .ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?,
+                asked => Generation(asked),
+            };
+            (ObjectName::vault_key(id, generation), generation)
+        } else {
+            let key = id16(&request.key, "a key id", KeyId)?;
+            let known = vault
+                .state()
+                .catalog
+                .keys
+                .get(&key)
+                .map(|info| info.reference.generation);
+            let generation = known.ok_or_else(|| Error::Missing(format!("key {key}")))?;
+            (ObjectName::session_key(id, key, generation), generation)
+        };
+        for site in vault.read_sites(None).await? {
+            if let Ok(Some(object)) = site.get(&name).await {
+                let hash = Hash::of(&object);
+                return Ok(v1::GetKeyObjectResponse {
+                    object,
+                    generation: generation.0,
+                    hash: hash.0.to_vec().into(),
+                });
+            }
+        }
+        Err(Error::Unavailable(format!(
+            "{name} cannot be read at any site now"
+        )))
+    }
+}

@@ -1,0 +1,336 @@
+//! One vault that this coordinator owns: what its actors and the services share.
+
+pub mod collector;
+pub mod keeper;
+pub mod replica;
+pub mod session;
+pub mod upload;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use holdfast_context::Context;
+use holdfast_format::{PackId, PackNumber, Position, SiteName, SnapshotId, VaultHeader};
+use holdfast_store::{Opened, SiteReader};
+use holdfast_vault::checkpoint::SegmentCache;
+use holdfast_vault::fetch::FrameReader;
+use holdfast_vault::log::takeover::Claimant;
+use holdfast_vault::replicate::Written;
+use holdfast_vault::{Promises, Proposal, SharedState, State, Writer};
+use kameo::actor::{ActorRef, Spawn};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::sites::Sites;
+use collector::Collector;
+use keeper::Keeper;
+use replica::{Replica, ReplicaArgs, Standing};
+use writer::{LogWriter, Propose, ProposeError};
+
+/// Packs on their way to other members straight from memory, at most.
+const DIRECT_PACKS_MAX: usize = 2;
+
+/// A member's actor, and what it tells.
+type Following = (ActorRef<Replica>, watch::Receiver<Standing>);
+
+/// An owned vault.
+#[derive(Debug)]
+pub struct Vault {
+    /// Clock, chance, tasks.
+    pub context: Context,
+    /// The header.
+    pub header: VaultHeader,
+    /// The primary.
+    pub primary: Opened,
+    /// The sites of this coordinator.
+    pub sites: Arc<Sites>,
+    /// The fold.
+    pub shared: SharedState,
+    /// What was promised to open sessions.
+    pub promises: Arc<Mutex<Promises>>,
+    /// Reads frames.
+    pub frames: FrameReader,
+    /// What members were written while packs were made.
+    pub written: Arc<Written>,
+    /// Where index segments are kept.
+    pub cache: SegmentCache,
+    /// The last record that stands at the primary.
+    pub head: watch::Receiver<Option<Position>>,
+    /// Cancelled when this ownership ends, for whatever reason.
+    pub stop: CancellationToken,
+    /// This ownership's epoch and nonce.
+    pub claimant: Claimant,
+    /// Log time before this owner's first record: what the clock guard starts from.
+    pub log_before_millis: i64,
+    writer: ActorRef<LogWriter>,
+    replicas: RwLock<BTreeMap<SiteName, Following>>,
+    changed: watch::Sender<u64>,
+    collector: std::sync::OnceLock<ActorRef<Collector>>,
+    keeper: std::sync::OnceLock<ActorRef<Keeper>>,
+    next_pack: AtomicU64,
+    /// Bounds the packs that are written to other members straight from memory.
+    pub(crate) direct: Arc<tokio::sync::Semaphore>,
+    sessions: Mutex<std::collections::HashMap<holdfast_format::SessionId, Arc<session::Slot>>>,
+}
+
+impl Vault {
+    /// Starts the actors of a vault that was just taken over.
+    pub fn start(
+        context: Context,
+        primary: Opened,
+        sites: Arc<Sites>,
+        writer: Writer,
+        cache: SegmentCache,
+        log_before_millis: i64,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let shared = writer.state().clone();
+        let claimant = writer.claimant();
+        let header = read(&shared).header.clone();
+        let promises = Arc::new(Mutex::new(Promises::default()));
+        let (head_to, head) = watch::channel(read(&shared).chain.head);
+        let writer = LogWriter::spawn_with_mailbox(
+            writer::Args {
+                context: context.clone(),
+                writer,
+                promises: promises.clone(),
+                head: head_to,
+                stop: stop.clone(),
+            },
+            kameo::mailbox::bounded(256),
+        );
+        let vault = Arc::new(Self {
+            frames: FrameReader::new(header.vault),
+            context,
+            header,
+            primary,
+            sites,
+            shared,
+            promises,
+            written: Arc::default(),
+            cache,
+            head,
+            stop,
+            claimant,
+            log_before_millis,
+            writer,
+            replicas: RwLock::default(),
+            changed: watch::channel(0).0,
+            collector: std::sync::OnceLock::new(),
+            keeper: std::sync::OnceLock::new(),
+            next_pack: AtomicU64::new(0),
+            direct: Arc::new(tokio::sync::Semaphore::new(DIRECT_PACKS_MAX)),
+            sessions: Mutex::default(),
+        });
+        vault.follow_members();
+        let collector = Collector::spawn_with_mailbox(vault.clone(), kameo::mailbox::bounded(16));
+        let keeper = Keeper::spawn_with_mailbox(vault.clone(), kameo::mailbox::bounded(16));
+        let _ = vault.collector.set(collector);
+        let _ = vault.keeper.set(keeper);
+        keeper::tick(&vault);
+        vault
+    }
+
+    /// The fold, to look at; never held across an await.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        read(&self.shared)
+    }
+
+    /// The promises; never held across an await.
+    pub fn promises(&self) -> MutexGuard<'_, Promises> {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The collector.
+    pub fn collector(&self) -> Option<&ActorRef<Collector>> {
+        self.collector.get()
+    }
+
+    /// The keeper of retention.
+    pub fn keeper(&self) -> Option<&ActorRef<Keeper>> {
+        self.keeper.get()
+    }
+
+    /// A name that no pack ever had.
+    pub fn new_pack_id(&self) -> PackId {
+        PackId {
+            epoch: self.claimant.epoch,
+            nonce: self.claimant.nonce,
+            number: PackNumber(self.next_pack.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// The memory of an upload over its streams.
+    pub(crate) fn session_slot(&self, id: holdfast_format::SessionId) -> Arc<session::Slot> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry(id).or_default().clone()
+    }
+
+    /// An upload is over.
+    pub(crate) fn forget_session(&self, id: &holdfast_format::SessionId) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+        self.promises().detach(id);
+    }
+
+    /// Proposes something for the log; returns once it stands at the primary.
+    pub async fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> std::result::Result<Option<Position>, ProposeError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let ended = || {
+            ProposeError::Ended(Error::Fenced(
+                "this coordinator no longer owns the vault".into(),
+            ))
+        };
+        self.writer
+            .tell(Propose { proposal, reply })
+            .await
+            .map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// The same, with refusals as errors.
+    pub async fn append(&self, proposal: Proposal) -> Result<Option<Position>> {
+        self.propose(proposal).await.map_err(Error::from)
+    }
+
+    /// Starts replicas for members that have none, and stops those of sites that left.
+    pub fn follow_members(self: &Arc<Self>) {
+        let members: Vec<SiteName> = self.state().catalog.members.keys().cloned().collect();
+        let mut replicas = self
+            .replicas
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        replicas.retain(|site, (actor, _)| {
+            let stays = members.contains(site);
+            if !stays {
+                actor.kill();
+            }
+            stays
+        });
+        for site in members {
+            if site == *self.primary.site.name() || replicas.contains_key(&site) {
+                continue;
+            }
+            let (standing_to, standing) = watch::channel(Standing::default());
+            let args = ReplicaArgs {
+                vault: Arc::downgrade(self),
+                site: site.clone(),
+                standing: standing_to,
+            };
+            let actor = Replica::spawn_with_mailbox(args, kameo::mailbox::bounded(4));
+            replicas.insert(site, (actor, standing));
+        }
+    }
+
+    /// Where each other member stands.
+    pub fn standings(&self) -> BTreeMap<SiteName, Standing> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas
+            .iter()
+            .map(|(site, (_, standing))| (site.clone(), standing.borrow().clone()))
+            .collect()
+    }
+
+    /// Whether a record stands at every member.
+    pub fn is_everywhere(&self, at: Position) -> bool {
+        self.standings()
+            .values()
+            .all(|standing| standing.head.is_some_and(|head| head >= at))
+    }
+
+    /// Told by replicas whenever one has come further.
+    pub(crate) fn member_moved(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Waits until a record stands at every member.
+    pub async fn wait_everywhere(&self, at: Position) -> Result<()> {
+        let mut changed = self.changed.subscribe();
+        while !self.is_everywhere(at) {
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Error::Fenced("this coordinator no longer owns the vault".into())),
+                _ = changed.changed() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sites to read from: the named one alone, or the primary and then the others.
+    pub async fn read_sites(&self, only: Option<&SiteName>) -> Result<Vec<Arc<dyn SiteReader>>> {
+        if let Some(name) = only {
+            if !self.state().catalog.members.contains_key(name) {
+                return Err(Error::Missing(format!(
+                    "member {name} of vault {}",
+                    self.header.name
+                )));
+            }
+            let opened = self.sites.open(name).await?;
+            return Ok(vec![opened.site]);
+        }
+        let mut sites: Vec<Arc<dyn SiteReader>> = vec![self.primary.site.clone()];
+        let members: Vec<SiteName> = self.state().catalog.members.keys().cloned().collect();
+        for name in members {
+            if name != *self.primary.site.name()
+                && let Some(opened) = self.sites.opened(&name)
+            {
+                sites.push(opened.site);
+            }
+        }
+        Ok(sites)
+    }
+
+    /// Ends this ownership: every actor stops; nothing is appended any more.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        let _ = self.writer.stop_gracefully().await;
+        self.writer.wait_for_shutdown().await;
+        let replicas: Vec<_> = {
+            let mut replicas = self
+                .replicas
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *replicas).into_values().collect()
+        };
+        for (actor, _) in replicas {
+            actor.kill();
+        }
+        if let Some(collector) = self.collector.get() {
+            collector.kill();
+        }
+        if let Some(keeper) = self.keeper.get() {
+            keeper.kill();
+        }
+    }
+
+    /// The state word of a snapshot.
+    pub fn snapshot_state(&self, id: &SnapshotId) -> &'static str {
+        let state = self.state();
+        let Some(snapshot) = state.catalog.snapshots.get(id) else {
+            return "gone";
+        };
+        if snapshot.trash.is_some() {
+            return "trash";
+        }
+        let (at, members) = (snapshot.committed_at, state.catalog.members.len());
+        let verified = snapshot.verified.len() >= members && members > 0;
+        drop(state);
+        match self.is_everywhere(at) {
+            true if verified => "verified",
+            true => "protected",
+            false => "committed",
+        }
+    }
+}
+
+/// Looks at a shared fold.
+pub fn read(shared: &SharedState) -> RwLockReadGuard<'_, State> {
+    shared.read().unwrap_or_else(PoisonError::into_inner)
+}

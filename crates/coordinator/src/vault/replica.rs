@@ -1,0 +1,286 @@
+//! `Replica`: keeps one member a growing prefix of the primary's log.
+//!
+//! State: the replicator once the member answered, and what is known of its lag. It reads the primary and writes one
+//! member; a member that does not answer is tried again and blocks nobody. A member that has diverged is left alone:
+//! failback brings it back; a seal there that the primary lacks ends this ownership.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use holdfast_format::{Position, SiteName};
+use holdfast_vault::log::reader::LogReader;
+use holdfast_vault::replicate::{Diverged, Replicator, Step};
+use kameo::Actor;
+use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::error::{ActorStopReason, Infallible};
+use kameo::message::{Context, Message};
+use tokio::sync::watch;
+
+use super::Vault;
+use crate::error::Error;
+
+/// Records copied before the actor looks at its mailbox again.
+const STEPS_PER_TURN: usize = 32;
+
+/// Pause after a failure, doubled up to the second number.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Where a member stands, for whoever asks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// The last record that stands there.
+    pub head: Option<Position>,
+    /// Whether it answered the last time.
+    pub reachable: bool,
+    /// Why it does not follow; empty when it does.
+    pub trouble: String,
+    /// Records that it lacks.
+    pub lag_records: u64,
+    /// Bytes of packs that those records add.
+    pub lag_bytes: u64,
+    /// Log time of the oldest record that it lacks.
+    pub oldest_lacking_millis: Option<i64>,
+    /// Whether it has records that are not history.
+    pub diverged: bool,
+}
+
+/// What the actor starts from.
+#[derive(Debug)]
+pub struct ReplicaArgs {
+    /// The vault.
+    pub vault: Weak<Vault>,
+    /// The member.
+    pub site: SiteName,
+    /// Where its standing is told.
+    pub standing: watch::Sender<Standing>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica {
+    args: ReplicaArgs,
+    replicator: Option<Replicator>,
+    pause: Duration,
+    feeder: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// There may be something to copy.
+struct Work;
+
+impl Actor for Replica {
+    type Args = ReplicaArgs;
+    type Error = Infallible;
+
+    async fn on_start(args: ReplicaArgs, this: ActorRef<Self>) -> Result<Self, Infallible> {
+        // Turns every move of the primary's head into a nudge; a nudge more or less does not matter.
+        let feeder = args.vault.upgrade().map(|vault| {
+            let mut head = vault.head.clone();
+            let context = vault.context.clone();
+            drop(vault);
+            let this = this.downgrade();
+            context.spawn(async move {
+                loop {
+                    let Some(replica) = this.upgrade() else {
+                        return;
+                    };
+                    if replica.tell(Work).await.is_err() {
+                        return;
+                    }
+                    drop(replica);
+                    if head.changed().await.is_err() {
+                        return;
+                    }
+                }
+            })
+        });
+        Ok(Self {
+            args,
+            replicator: None,
+            pause: PAUSE_MIN,
+            feeder,
+        })
+    }
+
+    async fn on_stop(
+        &mut self,
+        _: WeakActorRef<Self>,
+        _: ActorStopReason,
+    ) -> Result<(), Infallible> {
+        if let Some(feeder) = &self.feeder {
+            feeder.abort();
+        }
+        Ok(())
+    }
+}
+
+impl Message<Work> for Replica {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Work, context: &mut Context<Self, ()>) {
+        let Some(vault) = self.args.vault.upgrade() else {
+            context.actor_ref().kill();
+            return;
+        };
+        if vault.stop.is_cancelled() {
+            return;
+        }
+        let again = match self.copy(&vault).await {
+            Ok(more) => {
+                self.pause = PAUSE_MIN;
+                more.then_some(Duration::ZERO)
+            }
+            Err(error) => {
+                tracing::warn!(site = %self.args.site, %error, "the member does not follow");
+                self.tell_trouble(&vault, &error);
+                self.replicator = None;
+                let pause = self.pause;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                Some(pause)
+            }
+        };
+        if let Some(pause) = again {
+            let this = context.actor_ref().downgrade();
+            vault.context.spawn(async move {
+                tokio::time::sleep(pause).await;
+                if let Some(this) = this.upgrade() {
+                    // A full mailbox holds a nudge already.
+                    let _ = this.tell(Work).try_send();
+                }
+            });
+        }
+    }
+}
+
+impl Replica {
+    /// Copies up to a turn's worth of records; true if there may be more.
+    async fn copy(&mut self, vault: &Arc<Vault>) -> crate::Result<bool> {
+        if self.replicator.is_none() {
+            let target = vault.sites.open(&self.args.site).await?;
+            let started = Replicator::start(
+                vault.primary.site.clone(),
+                target.site,
+                vault.shared.clone(),
+                vault.written.clone(),
+            )
+            .await?;
+            match started {
+                Ok(replicator) => self.replicator = Some(replicator),
+                Err(diverged) => return self.diverged(vault, diverged),
+            }
+            self.tell_standing(vault).await?;
+        }
+        for _ in 0..STEPS_PER_TURN {
+            let Some(replicator) = self.replicator.as_mut() else {
+                return Ok(false);
+            };
+            match replicator.step(None).await? {
+                Ok(Step::Copied(_)) => self.tell_standing(vault).await?,
+                Ok(Step::Level) => {
+                    self.tell_standing(vault).await?;
+                    return Ok(false);
+                }
+                Err(diverged) => return self.diverged(vault, diverged),
+            }
+        }
+        Ok(true)
+    }
+
+    fn diverged(&mut self, vault: &Arc<Vault>, diverged: Diverged) -> crate::Result<bool> {
+        self.replicator = None;
+        let trouble = match diverged {
+            Diverged::Branch(at) => format!(
+                "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback` brings \
+                 it back with nothing lost"
+            ),
+            Diverged::Sealed(at) => {
+                // Another owner took over there. What this one still commits would be a branch.
+                tracing::error!(site = %self.args.site, %at, "a member holds a seal that the primary lacks: fenced");
+                vault.stop.cancel();
+                format!("another owner sealed the log there at {at}")
+            }
+        };
+        self.args.standing.send_modify(|standing| {
+            standing.reachable = true;
+            standing.diverged = true;
+            standing.trouble = trouble;
+        });
+        vault.member_moved();
+        Ok(false)
+    }
+
+    fn tell_trouble(&self, vault: &Vault, error: &Error) {
+        self.args.standing.send_modify(|standing| {
+            standing.reachable = !matches!(error, Error::Unavailable(_));
+            standing.trouble = error.to_string();
+        });
+        vault.member_moved();
+    }
+
+    async fn tell_standing(&self, vault: &Vault) -> crate::Result<()> {
+        let Some(head) = self.replicator.as_ref().map(Replicator::head) else {
+            return Ok(());
+        };
+        let (primary_head, lag_bytes) = {
+            let state = vault.state();
+            let lacking = state.catalog.packs.values().rev();
+            let lacking = lacking.take_while(|pack| head.is_none_or(|head| pack.added > head));
+            let bytes: u64 = lacking
+                .filter(|pack| pack.condemned.is_none())
+                .map(|pack| pack.len)
+                .sum();
+            (state.chain.head, bytes)
+        };
+        let (lag_records, oldest) = match (head, primary_head) {
+            (Some(head), Some(primary)) if head.epoch == primary.epoch => {
+                (primary.slot.0.saturating_sub(head.slot.0), None)
+            }
+            (None, None) => (0, None),
+            // Behind by an epoch or more: counted at the primary, once for each epoch.
+            (head, Some(primary)) => (self.count_lag(vault, head, primary).await?, None),
+            (Some(_), None) => (0, None),
+        };
+        let oldest = match lag_records {
+            0 => None,
+            _ => oldest.or_else(|| {
+                let standing = self.args.standing.borrow();
+                // The age of the lag is the time since the member was last level.
+                standing
+                    .oldest_lacking_millis
+                    .or_else(|| Some(vault.state().chain.time_millis))
+            }),
+        };
+        self.args.standing.send_replace(Standing {
+            head,
+            reachable: true,
+            trouble: String::new(),
+            lag_records,
+            lag_bytes,
+            oldest_lacking_millis: oldest,
+            diverged: false,
+        });
+        vault.member_moved();
+        Ok(())
+    }
+
+    async fn count_lag(
+        &self,
+        vault: &Vault,
+        head: Option<Position>,
+        primary: Position,
+    ) -> crate::Result<u64> {
+        let reader = LogReader::new(vault.primary.site.clone(), vault.header.vault);
+        let mut records = 0;
+        for epoch in reader.epochs().await? {
+            if epoch > primary.epoch || head.is_some_and(|head| epoch < head.epoch) {
+                continue;
+            }
+            let slots = reader.slots(epoch, holdfast_format::Slot(0)).await?;
+            records += slots
+                .iter()
+                .filter(|at| head.is_none_or(|head| **at > head))
+                .count() as u64;
+        }
+        Ok(records)
+    }
+}

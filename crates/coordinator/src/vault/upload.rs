@@ -1,0 +1,67 @@
+//! Writing packs: to the primary, and to other members while the bytes are at hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_format::{ObjectName, Pack, Sealed};
+use holdfast_store::Kind;
+
+use super::Vault;
+use crate::error::{Error, Result};
+
+/// A member that lacks more than this is written by its replicator alone.
+const LAG_BYTES_MAX: u64 = 512 << 20;
+
+/// Pause before a pack is put again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Writes a pack to the primary and, where they keep up, to the other members at the same time. Returns once the primary
+/// has it durably. Nobody waits for another member: one that fails or is slow gets the pack from the replicator.
+pub async fn put_pack(vault: &Arc<Vault>, pack: &Pack) -> Result<()> {
+    let name = ObjectName::pack(vault.header.vault, pack.footer.pack);
+    for (site, standing) in vault.standings() {
+        // Only members that are nearly level: one that lags would pin packs in memory.
+        let level = standing.reachable && !standing.diverged && standing.lag_bytes < LAG_BYTES_MAX;
+        let (Some(opened), Ok(permit)) = (
+            vault.sites.opened(&site),
+            vault.direct.clone().try_acquire_owned(),
+        ) else {
+            continue;
+        };
+        if level {
+            let (vault, name, body) = (vault.clone(), name.clone(), pack.body.clone());
+            let id = pack.footer.pack;
+            let context = vault.context.clone();
+            context.spawn(async move {
+                match opened.site.put_pack(&name, body).await {
+                    Ok(_) => vault.written.note(opened.site.name(), id),
+                    Err(error) => {
+                        tracing::warn!(%site, %error, "a pack was not written; the replicator will");
+                    }
+                }
+                drop(permit);
+            });
+        }
+    }
+    put_primary(vault, &name, &pack.body).await
+}
+
+async fn put_primary(vault: &Arc<Vault>, name: &ObjectName, body: &Sealed) -> Result<()> {
+    loop {
+        match vault.primary.site.put_pack(name, body.clone()).await {
+            // Exists: an earlier try of this very put, whose answer was lost; the name is ours alone.
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Retry => {
+                tracing::warn!(%error, "a pack was not written yet");
+                tokio::select! {
+                    biased;
+                    () = vault.stop.cancelled() => {
+                        return Err(Error::Unavailable("the coordinator stops or no longer owns the vault".into()));
+                    }
+                    () = tokio::time::sleep(RETRY_PAUSE) => {}
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

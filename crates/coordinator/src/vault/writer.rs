@@ -1,0 +1,215 @@
+//! `LogWriter`: the one actor that appends to a vault's log.
+//!
+//! State: proposals that wait, and the writer while no append is under way. Proposals that arrive while one record is
+//! on its way to the primary go into the next one together. It waits on the primary only; replies go up through oneshots.
+//! Once fenced it stops this ownership and never appends again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_context::Context;
+use holdfast_format::{Position, Record};
+use holdfast_vault::{Draft, Outcome, Promises, Proposal, Refusal, Writer};
+use kameo::Actor;
+use kameo::actor::ActorRef;
+use kameo::error::Infallible;
+use kameo::message::{Context as MessageContext, Message};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+
+/// The most proposals that one record answers.
+const PROPOSALS_PER_RECORD_MAX: usize = 256;
+
+/// Why a proposal does not stand in the log.
+#[derive(Debug)]
+pub enum ProposeError {
+    /// It was refused.
+    Refused(Refusal),
+    /// The ownership ended, or the record could not be written.
+    Ended(Error),
+}
+
+impl From<ProposeError> for Error {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Ended(error) => error,
+            ProposeError::Refused(Refusal::Invalid(why)) => Self::Invalid(why),
+            ProposeError::Refused(Refusal::Missing(what)) => Self::Missing(what),
+            ProposeError::Refused(Refusal::Chunks(ids)) => Self::Missing(format!(
+                "{} chunks that it refers to; the first is {:?}",
+                ids.len(),
+                ids.first()
+            )),
+        }
+    }
+}
+
+/// Where an answer goes: the record's place, or nothing where nothing had to be appended.
+pub type Reply = oneshot::Sender<std::result::Result<Option<Position>, ProposeError>>;
+
+/// Something to append.
+#[derive(Debug)]
+pub struct Propose {
+    /// What.
+    pub proposal: Proposal,
+    /// Told once it stands, or why it never will.
+    pub reply: Reply,
+}
+
+/// What the actor starts from.
+#[derive(Debug)]
+pub struct Args {
+    /// Clock, chance, tasks.
+    pub context: Context,
+    /// The claim.
+    pub writer: Writer,
+    /// What was promised to sessions.
+    pub promises: Arc<Mutex<Promises>>,
+    /// Told of each record that stands.
+    pub head: watch::Sender<Option<Position>>,
+    /// Cancelled by this actor when it is fenced.
+    pub stop: CancellationToken,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogWriter {
+    context: Context,
+    writer: Option<Writer>,
+    promises: Arc<Mutex<Promises>>,
+    head: watch::Sender<Option<Position>>,
+    stop: CancellationToken,
+    waiting: VecDeque<Propose>,
+}
+
+impl Actor for LogWriter {
+    type Args = Args;
+    type Error = Infallible;
+
+    async fn on_start(args: Args, _: ActorRef<Self>) -> std::result::Result<Self, Infallible> {
+        Ok(Self {
+            context: args.context,
+            writer: Some(args.writer),
+            promises: args.promises,
+            head: args.head,
+            stop: args.stop,
+            waiting: VecDeque::new(),
+        })
+    }
+}
+
+impl Message<Propose> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Propose, context: &mut MessageContext<Self, ()>) {
+        self.waiting.push_back(message);
+        self.begin(context.actor_ref());
+    }
+}
+
+/// An append came to its end.
+struct Ended {
+    writer: Writer,
+    result: Result<Record>,
+    answered: Vec<Reply>,
+}
+
+impl Message<Ended> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Ended, context: &mut MessageContext<Self, ()>) {
+        // Whatever was being condemned stands in the state by now, or never will.
+        self.promises
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .condemned();
+        match message.result {
+            Ok(record) => {
+                self.writer = Some(message.writer);
+                let at = record.position();
+                self.head.send_replace(Some(at));
+                for reply in message.answered {
+                    let _ = reply.send(Ok(Some(at)));
+                }
+                self.begin(context.actor_ref());
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log writer stops");
+                self.stop.cancel();
+                for reply in message
+                    .answered
+                    .into_iter()
+                    .chain(self.waiting.drain(..).map(|p| p.reply))
+                {
+                    let _ = reply.send(Err(ProposeError::Ended(again(&error))));
+                }
+                context.actor_ref().kill();
+            }
+        }
+    }
+}
+
+impl LogWriter {
+    /// Drafts the next record from what waits, if no append is under way, and sends it off.
+    fn begin(&mut self, this: &ActorRef<Self>) {
+        let Some(mut writer) = self.writer.take() else {
+            return;
+        };
+        let mut draft = Draft::default();
+        let mut answered = Vec::new();
+        let mut later = VecDeque::new();
+        let clock = self.context.now_millis();
+        {
+            let state = writer
+                .state()
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(Propose { proposal, reply }) = self.waiting.pop_front() {
+                if answered.len() >= PROPOSALS_PER_RECORD_MAX {
+                    later.push_back(Propose { proposal, reply });
+                    continue;
+                }
+                match draft.add(&state, &mut promises, clock, &proposal) {
+                    Outcome::Taken => answered.push(reply),
+                    Outcome::Later => later.push_back(Propose { proposal, reply }),
+                    Outcome::Refused(refusal) => {
+                        let _ = reply.send(Err(ProposeError::Refused(refusal)));
+                    }
+                    Outcome::Nothing => {
+                        let _ = reply.send(Ok(None));
+                    }
+                }
+            }
+        }
+        self.waiting = later;
+        if draft.is_empty() {
+            self.writer = Some(writer);
+            return;
+        }
+        let this = this.clone();
+        self.context.spawn(async move {
+            let result = writer.append(draft.into_facts()).await;
+            let _ = this
+                .tell(Ended {
+                    writer,
+                    result,
+                    answered,
+                })
+                .await;
+        });
+    }
+}
+
+/// The same error once more, for each of several who wait.
+fn again(error: &Error) -> Error {
+    let text = error.to_string();
+    match error {
+        Error::Fenced(_) => Error::Fenced(text),
+        Error::Full(_) => Error::Full(text),
+        Error::Bug(_) => Error::Bug(text),
+        _ => Error::Unavailable(text),
+    }
+}

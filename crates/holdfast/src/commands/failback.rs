@@ -1,0 +1,61 @@
+//! `holdfast failback`: brings back a site that was left behind, with everything that only it holds.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::InVault;
+use crate::call::Call;
+use crate::commands::vault::describe;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::output;
+use crate::views::VaultView;
+
+/// Options of `failback`.
+#[derive(Debug, Args)]
+pub(crate) struct FailbackArgs {
+    #[command(flatten)]
+    vault: InVault,
+    /// The site; all that were left behind by default
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Make it the primary once it has caught up
+    #[arg(long)]
+    make_primary: bool,
+}
+
+#[derive(Serialize)]
+struct View {
+    snapshots_salvaged: u64,
+    records_salvaged: u64,
+    vault: VaultView,
+}
+
+/// Brings back.
+pub(crate) async fn run(call: &Call, args: FailbackArgs) -> Outcome {
+    let report = call
+        .admin()
+        .await?
+        .failback(
+            &args.vault.vault,
+            args.site.as_deref(),
+            args.make_primary,
+            &call.who(),
+        )
+        .await?;
+    if call.json() {
+        output::json(&View {
+            snapshots_salvaged: report.snapshots_salvaged,
+            records_salvaged: report.records_salvaged,
+            vault: VaultView::from(&report.vault),
+        })?;
+        return Ok(Exit::Done);
+    }
+    output::line(format_args!(
+        "{} snapshots came back from {} records that had been left behind",
+        output::count(report.snapshots_salvaged),
+        output::count(report.records_salvaged)
+    ))?;
+    describe(&report.vault)?;
+    Ok(Exit::Done)
+}

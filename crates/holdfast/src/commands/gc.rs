@@ -1,0 +1,149 @@
+//! `holdfast gc`: gives up and deletes what no snapshot refers to.
+
+use clap::Args;
+use holdfast_agent::client::{CollectPlan, CollectStep};
+use serde::Serialize;
+
+use crate::args::InVault;
+use crate::call::Call;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// Options of `gc`.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    #[command(flatten)]
+    vault: InVault,
+    /// Only say what would be given up
+    #[arg(long)]
+    dry_run: bool,
+    /// Return only when the bytes are gone at every site
+    #[arg(long, env = "HOLDFAST_GC_WAIT")]
+    wait: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    plan: Option<PlanView>,
+    done: bool,
+    freed_bytes: u64,
+    packs: u64,
+    waiting: Vec<WaitingView>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlanView {
+    snapshots: u64,
+    chunks: u64,
+    packs_condemned: u64,
+    packs_rewritten: u64,
+    copied_bytes: u64,
+    freed_bytes: u64,
+    live_chunks: u64,
+    blocked: String,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct WaitingView {
+    site: String,
+    bytes: u64,
+    why: String,
+}
+
+/// Collects.
+pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
+    let admin = call.admin().await?;
+    let mut steps = admin
+        .collect(&args.vault.vault, args.dry_run, args.wait, &call.who())
+        .await?;
+    let mut report = Report {
+        dry_run: args.dry_run,
+        ..Report::default()
+    };
+    while let Some(step) = steps.next().await? {
+        take(call, step, &mut report)?;
+    }
+    let blocked = report.plan.as_ref().map(|plan| plan.blocked.clone());
+    let blocked = blocked.unwrap_or_default();
+    if call.json() {
+        output::json(&report)?;
+    } else if report.done && !args.dry_run {
+        output::line(format_args!(
+            "freed {} at each site, {} packs",
+            output::bytes(report.freed_bytes),
+            output::count(report.packs)
+        ))?;
+    }
+    if !blocked.is_empty() && !args.dry_run {
+        return Err(Failure::new(format_args!(
+            "nothing can be given up now: {blocked}"
+        )));
+    }
+    Ok(Exit::Done)
+}
+
+fn take(call: &Call, step: CollectStep, report: &mut Report) -> Outcome<()> {
+    match step {
+        CollectStep::Plan(plan) => {
+            if !call.json() {
+                show(&plan)?;
+            }
+            report.plan = Some(view(plan));
+        }
+        CollectStep::Step(what) => call.remark(what),
+        CollectStep::Waiting { site, bytes, why } => {
+            let waiting = WaitingView { site, bytes, why };
+            if !report.waiting.contains(&waiting) {
+                let size = output::bytes(bytes);
+                call.remark(format_args!(
+                    "waiting for {}: {size}: {}",
+                    waiting.site, waiting.why
+                ));
+            }
+            report.waiting.retain(|other| other.site != waiting.site);
+            report.waiting.push(waiting);
+        }
+        CollectStep::Done { freed_bytes, packs } => {
+            report.done = true;
+            (report.freed_bytes, report.packs) = (freed_bytes, packs);
+            report.waiting.clear();
+        }
+    }
+    Ok(())
+}
+
+fn show(plan: &CollectPlan) -> Outcome<()> {
+    output::line(format_args!(
+        "{} snapshots leave the trash; {} chunks and {} packs are given up, {} of these packs are \
+         copied first ({})",
+        output::count(plan.snapshots),
+        output::count(plan.chunks),
+        output::count(plan.packs_condemned),
+        output::count(plan.packs_rewritten),
+        output::bytes(plan.copied_bytes),
+    ))?;
+    output::line(format_args!(
+        "{} are freed at each site; {} chunks stay",
+        output::bytes(plan.freed_bytes),
+        output::count(plan.live_chunks)
+    ))?;
+    match plan.blocked.is_empty() {
+        true => Ok(()),
+        false => output::line(format_args!("blocked: {}", plan.blocked)),
+    }
+}
+
+fn view(plan: CollectPlan) -> PlanView {
+    PlanView {
+        snapshots: plan.snapshots,
+        chunks: plan.chunks,
+        packs_condemned: plan.packs_condemned,
+        packs_rewritten: plan.packs_rewritten,
+        copied_bytes: plan.copied_bytes,
+        freed_bytes: plan.freed_bytes,
+        live_chunks: plan.live_chunks,
+        blocked: plan.blocked,
+    }
+}

@@ -1,0 +1,133 @@
+//! `holdfast vault list` and `show`.
+
+use clap::Args;
+use holdfast_agent::client::VaultInfo;
+
+use crate::args::InVault;
+use crate::call::Call;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::output::{self, Align, Table};
+use crate::views::VaultView;
+
+/// Options of `vault show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    vault: InVault,
+}
+
+/// Lists all vaults.
+pub(crate) async fn list(call: &Call) -> Outcome {
+    let all = call.admin().await?.vaults().await?;
+    if call.json() {
+        let views: Vec<VaultView> = all.iter().map(VaultView::from).collect();
+        output::json(&views)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("ID", Align::Left),
+        ("STATE", Align::Left),
+        ("PRIMARY", Align::Left),
+        ("SITES", Align::Left),
+        ("SNAPSHOTS", Align::Right),
+        ("STORED", Align::Right),
+    ]);
+    for vault in &all {
+        let sites: Vec<&str> = vault.sites.iter().map(|site| site.site.as_str()).collect();
+        table.row([
+            vault.name.clone(),
+            vault.id.to_string(),
+            vault.state.clone(),
+            vault.primary.clone(),
+            sites.join(","),
+            output::count(vault.snapshots),
+            output::bytes(vault.stored_bytes),
+        ]);
+    }
+    if table.is_empty() {
+        call.remark("there is no vault");
+        return Ok(Exit::Done);
+    }
+    output::line(table)?;
+    Ok(Exit::Done)
+}
+
+/// Shows one vault.
+pub(crate) async fn run(call: &Call, args: ShowArgs) -> Outcome {
+    let vault = call.admin().await?.vault(&args.vault.vault).await?;
+    if call.json() {
+        output::json(&VaultView::from(&vault))?;
+    } else {
+        describe(&vault)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A vault and its sites, for a person.
+pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
+    output::line(format_args!(
+        "vault {} ({}) is {}",
+        output::name(&vault.name),
+        vault.id,
+        vault.state
+    ))?;
+    if !vault.trouble.is_empty() {
+        output::line(format_args!("  TROUBLE: {}", output::name(&vault.trouble)))?;
+    }
+    let head = vault
+        .head
+        .map_or_else(|| "none".into(), |head| head.to_string());
+    output::line(format_args!(
+        "  {} snapshots, {} chunks in {} packs, {} stored; {} open sessions; head {head}, owner {}",
+        output::count(vault.snapshots),
+        output::count(vault.chunks),
+        output::count(vault.packs),
+        output::bytes(vault.stored_bytes),
+        vault.open_sessions,
+        match vault.owner.is_empty() {
+            true => "nobody",
+            false => &vault.owner,
+        },
+    ))?;
+    let table = sites(vault).to_string();
+    for line in table.lines() {
+        output::line(format_args!("  {line}"))?;
+    }
+    Ok(())
+}
+
+fn sites(vault: &VaultInfo) -> Table {
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("ROLE", Align::Left),
+        ("LAG", Align::Right),
+        ("RECORDS", Align::Right),
+        ("BYTES", Align::Right),
+        ("TO SWEEP", Align::Right),
+        ("FREE", Align::Right),
+        ("URL", Align::Left),
+        ("", Align::Left),
+    ]);
+    for site in &vault.sites {
+        let trouble = match (site.reachable, site.trouble.is_empty()) {
+            (true, true) => String::new(),
+            (false, true) => "NOT REACHABLE".into(),
+            (true, false) => output::name(&site.trouble),
+            (false, false) => format!("NOT REACHABLE: {}", output::name(&site.trouble)),
+        };
+        table.row([
+            site.site.clone(),
+            if site.primary { "primary" } else { "member" }.into(),
+            output::seconds(site.lag_seconds),
+            output::count(site.lag_records),
+            output::bytes(site.lag_bytes),
+            output::bytes(site.waiting_sweep_bytes),
+            site.free_bytes.map_or_else(|| "-".into(), output::bytes),
+            site.url.clone(),
+            trouble,
+        ]);
+    }
+    table
+}

@@ -1,0 +1,285 @@
+//! `holdfast verify`: whether what is stored is there and right.
+//!
+//! The coordinator checks every object at every site; it needs no key for that. With an identity this machine then
+//! reads snapshots as a restore would, down to each chunk's id.
+
+use std::sync::Arc;
+
+use clap::Args;
+use holdfast_agent::client::{Admin, Finding, SnapshotInfo, VerifyOptions, VerifyStep};
+use holdfast_agent::restore::{RestoreProgress, VerifyDepth, VerifyResult, verify};
+use serde::Serialize;
+
+use crate::args::{IdentityArgs, InVault, OfSource, Sampling, SnapshotName};
+use crate::call::Call;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, Progress, Reading};
+use crate::reading::Reader;
+use crate::restoring;
+
+/// Damaged paths of one snapshot that are shown as text.
+const SHOWN_MAX: usize = 20;
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    vault: InVault,
+    #[command(flatten)]
+    source: OfSource,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    /// Check this site only
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Read the data too, or a share of it; else only look that it is there
+    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
+    read_data: Option<Sampling>,
+    /// Mend what is bad from a good copy
+    #[arg(long)]
+    repair: bool,
+    /// Which snapshots to read, with an identity; all by default
+    snapshots: Vec<SnapshotName>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    complete: bool,
+    objects: u64,
+    bytes: u64,
+    findings: Vec<FindingView>,
+    findings_count: u64,
+    repaired: u64,
+    snapshots: Vec<SnapshotReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingView {
+    site: String,
+    object: String,
+    what: String,
+    repaired: bool,
+    snapshots: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotReport {
+    snapshot: String,
+    source: String,
+    #[serde(flatten)]
+    result: VerifyResult,
+}
+
+/// Verifies.
+pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
+    let identity = match args.identity.identity {
+        Some(_) => Some(args.identity.read()?),
+        None if args.snapshots.is_empty() => None,
+        None => {
+            return Err(Failure::usage(
+                "single snapshots can be verified only with the identity",
+                "give --identity FILE, or leave out the snapshots",
+            ));
+        }
+    };
+    let mut report = Report::default();
+    let admin = call.unless_interrupted(call.admin()).await?;
+    call.unless_interrupted(objects(call, &args, &admin, &mut report))
+        .await?;
+    if let Some(identity) = identity {
+        let open = Reader::open(call, identity, &args.vault.vault, args.site.clone());
+        let reader = call.unless_interrupted(open).await?;
+        for info in chosen(&reader, &args)? {
+            let one = snapshot(call, &args, &reader, &info).await?;
+            report.snapshots.push(one);
+        }
+    }
+    let whole = |one: &SnapshotReport| one.result.complete();
+    report.complete =
+        report.findings_count == report.repaired && report.snapshots.iter().all(whole);
+    show(call, &args, &report)
+}
+
+fn chosen(reader: &Reader<'_>, args: &VerifyArgs) -> Outcome<Vec<SnapshotInfo>> {
+    if args.snapshots.is_empty() {
+        let wanted = |info: &&SnapshotInfo| {
+            args.source
+                .name()
+                .is_none_or(|source| info.source == source)
+        };
+        return Ok(reader.live().iter().filter(wanted).cloned().collect());
+    }
+    let choose = |name| reader.choose(name, args.source.name());
+    args.snapshots.iter().map(choose).collect()
+}
+
+/// What the coordinator can check.
+async fn objects(
+    call: &Call,
+    args: &VerifyArgs,
+    admin: &Admin,
+    report: &mut Report,
+) -> Outcome<()> {
+    let options = VerifyOptions {
+        site: args.site.clone(),
+        read_data: args.read_data.is_some(),
+        sample_percent: args.read_data.and_then(Sampling::sample),
+        repair: args.repair,
+    };
+    let mut steps = admin.verify(&args.vault.vault, &options).await?;
+    let counted = Arc::new(std::sync::Mutex::new((0, 0, 0)));
+    let drawn = Arc::clone(&counted);
+    let _shown = Progress::show(&call.context, call.quiet(), move || {
+        let (objects, total, bytes) = *drawn
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of = (output::count(objects), output::count(total));
+        Reading {
+            done: bytes,
+            total: None,
+            note: format!("{} of {} objects", of.0, of.1),
+        }
+    });
+    while let Some(step) = steps.next().await? {
+        match step {
+            VerifyStep::Count {
+                objects,
+                objects_total,
+                bytes,
+            } => {
+                *counted
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner) =
+                    (objects, objects_total, bytes);
+            }
+            VerifyStep::Finding(finding) => {
+                call.remark(format_args!("{}", sentence(&finding)));
+                report.findings_count += 1;
+                report.repaired += u64::from(finding.repaired);
+                report.findings.push(view(finding));
+            }
+            VerifyStep::Done {
+                objects,
+                bytes,
+                findings,
+                repaired,
+            } => {
+                (report.objects, report.bytes) = (objects, bytes);
+                (report.findings_count, report.repaired) = (findings, repaired);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sentence(finding: &Finding) -> String {
+    let object = output::name(&finding.object);
+    let mended = if finding.repaired { " (mended)" } else { "" };
+    let hurt = match finding.snapshots.len() {
+        0 => String::new(),
+        n => format!("; {n} snapshots need it"),
+    };
+    format!(
+        "{} at {}: {}{mended}{hurt}",
+        object,
+        finding.site,
+        output::name(&finding.what)
+    )
+}
+
+fn view(finding: Finding) -> FindingView {
+    FindingView {
+        site: finding.site,
+        object: finding.object,
+        what: finding.what,
+        repaired: finding.repaired,
+        snapshots: finding.snapshots.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Reads one snapshot as a restore would.
+async fn snapshot(
+    call: &Call,
+    args: &VerifyArgs,
+    reader: &Reader<'_>,
+    info: &SnapshotInfo,
+) -> Outcome<SnapshotReport> {
+    let depth = match args.read_data {
+        None => VerifyDepth::Nodes,
+        Some(sampling) => VerifyDepth::Data {
+            share: sampling.share(),
+            seed: u64::from_le_bytes(call.context.random()),
+        },
+    };
+    let source = call.unless_interrupted(reader.source(info)).await?;
+    let progress = Arc::new(RestoreProgress::default());
+    let shown = restoring::show(call, &progress);
+    let result = verify(
+        &call.context,
+        Arc::clone(&source) as _,
+        info.root,
+        depth,
+        call.cancel.clone(),
+        progress,
+    )
+    .await;
+    drop(shown);
+    source.close().await;
+    Ok(SnapshotReport {
+        snapshot: info.id.to_string(),
+        source: info.source.clone(),
+        result: result?,
+    })
+}
+
+fn show(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome {
+    if call.json() {
+        output::json(report)?;
+    } else {
+        text(call, args, report)?;
+    }
+    Ok(match report.complete {
+        true => Exit::Done,
+        false => Exit::Partial,
+    })
+}
+
+fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
+    let how = if args.read_data.is_some() {
+        "read and checked"
+    } else {
+        "looked at"
+    };
+    output::line(format_args!(
+        "{} objects {how}, {}",
+        output::count(report.objects),
+        output::bytes(report.bytes)
+    ))?;
+    for one in &report.snapshots {
+        let result = &one.result;
+        output::line(format_args!(
+            "snapshot {} of {}: {} nodes and {} chunks read, {} damaged paths",
+            &one.snapshot[..8],
+            output::name(&one.source),
+            output::count(result.nodes),
+            output::count(result.chunks),
+            output::count(result.damaged_count),
+        ))?;
+        for damaged in result.damaged.iter().take(SHOWN_MAX) {
+            call.remark(format_args!("{}: {}", damaged.path, damaged.flaw.what));
+        }
+    }
+    match report.complete {
+        true if report.repaired > 0 => output::line(format_args!(
+            "{} findings, all mended",
+            output::count(report.findings_count)
+        )),
+        true => output::line("all is right"),
+        false => output::line(format_args!(
+            "DAMAGE: {} findings, {} of them mended",
+            output::count(report.findings_count),
+            output::count(report.repaired)
+        )),
+    }
+}

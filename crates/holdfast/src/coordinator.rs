@@ -1,0 +1,267 @@
+//! `holdfast coordinator`: reads the options or the configuration file, and runs a node until it is interrupted.
+
+mod config;
+
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use holdfast_context::Context;
+use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
+use holdfast_coordinator::{Node, Options};
+use holdfast_format::{SecretKey, SiteName};
+use holdfast_store::SiteOptions;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Listen, NamedUrl};
+use crate::call::Call;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::{output, private_file};
+use config::Settings;
+
+/// How long a coordinator's lease lasts without renewal.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// Options of `coordinator`. Certificates for mutual TLS come with `--tls-ca`, `--tls-cert`, `--tls-key`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("settings").required(true).multiple(true).args(["data", "config"]))]
+pub(crate) struct CoordinatorArgs {
+    /// Where it keeps its state, and its socket holdfast.sock
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where to listen besides that socket: HOST:PORT or unix:PATH; several may be given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<Listen>,
+    /// A site: NAME=URL; several may be given
+    #[arg(
+        long,
+        value_name = "NAME=URL",
+        env = "HOLDFAST_SITES",
+        value_delimiter = '\n'
+    )]
+    pub(crate) site: Vec<NamedUrl>,
+    /// The placement store: embedded:, or etcd://HOST:PORT,HOST:PORT/PREFIX
+    #[arg(long, value_name = "URL")]
+    pub(crate) placement: Option<String>,
+    /// This coordinator's name; this machine's by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<SiteName>,
+    /// Read all of it from a file instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "listen", "site", "placement", "name"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Only check the settings, the sites and the placement store
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Runs a coordinator until it is interrupted.
+pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
+    let check = args.check;
+    let settings = match &args.config {
+        Some(path) => Settings::load(path)?,
+        None => Settings {
+            data: args.data.clone().unwrap_or_default(),
+            listen: args.listen,
+            sites: args.site,
+            placement: args.placement,
+            name: args.name,
+            ca: call.common.tls_ca.clone(),
+            cert: call.common.tls_cert.clone(),
+            key: call.common.tls_key.clone(),
+        },
+    };
+    if settings.sites.is_empty() {
+        return Err(Failure::usage(
+            "no site is named",
+            "give --site NAME=URL, for example --site onsite=file:/srv/holdfast",
+        ));
+    }
+    let tls = read_tls(&settings)?;
+    let addresses = addresses(&settings, tls.as_ref())?;
+    make_private_folder(&settings.data)?;
+    if check {
+        return check_all(call, &settings).await;
+    }
+    // Bound before anything else: a used port must not cost the running owner its epoch.
+    let mut listeners = Vec::new();
+    for address in &addresses {
+        listeners.push(Listener::bind(address).await.map_err(Failure::new)?);
+    }
+    let told: Vec<String> = listeners.iter().map(Listener::address).collect();
+    let stop = CancellationToken::new();
+    let node = start_node(&call.context, &settings, told.clone(), stop.clone()).await?;
+    for address in &told {
+        tracing::info!(address, "listening");
+    }
+    output::remark(
+        call.quiet(),
+        format_args!(
+            "coordinator {} listens at {}",
+            node.options.name,
+            told.join(", ")
+        ),
+    );
+    let mut serving = Vec::new();
+    for listener in listeners {
+        serving.push(call.context.spawn(serve(node.clone(), listener)));
+    }
+    call.cancel.cancelled().await;
+    tracing::info!("stopping: vaults are given up in order");
+    node.shut_down().await;
+    for task in serving {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Failure::new(error)),
+            Err(error) => return Err(Failure::new(error)),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Starts a node from settings; its key is made the first time.
+pub(crate) async fn start_node(
+    context: &Context,
+    settings: &Settings,
+    addresses: Vec<String>,
+    stop: CancellationToken,
+) -> Outcome<Arc<Node>> {
+    let url = settings
+        .placement
+        .clone()
+        .unwrap_or_else(|| "embedded:".into());
+    let placement = holdfast_placement::open(context.clone(), &url, &settings.data)
+        .await
+        .map_err(Failure::new)?;
+    let options = Options {
+        name: settings
+            .name
+            .as_ref()
+            .map_or_else(holdfast_agent::backup::host_name, ToString::to_string),
+        data: settings.data.clone(),
+        addresses,
+        sites: settings
+            .sites
+            .iter()
+            .map(|site| (site.name.clone(), site.url.clone()))
+            .collect(),
+        site_options: SiteOptions::default(),
+        lease: LEASE,
+        key: own_key(context, &settings.data)?,
+        version: env!("CARGO_PKG_VERSION").into(),
+        placement: url.split('?').next().unwrap_or_default().into(),
+    };
+    Node::start(context.clone(), options, placement, stop)
+        .await
+        .map_err(Failure::new)
+}
+
+/// The key that signs this coordinator's records. Lost with the data folder: `vault attach` certifies a new one.
+fn own_key(context: &Context, data: &Path) -> Outcome<SecretKey> {
+    let path = data.join("coordinator.key");
+    if !path.exists() {
+        let secret: [u8; 32] = context.random();
+        private_file::create(&path, &secret)?;
+    }
+    let bytes = private_file::read(
+        &path,
+        "give the coordinator its data folder back, or an empty one and `holdfast vault attach`",
+    )?;
+    let secret: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        Failure::with_advice(
+            format!("{} does not hold 32 bytes", path.display()),
+            "restore it, or move it away and certify a new key with `holdfast vault attach`",
+        )
+    })?;
+    Ok(SecretKey::new(secret))
+}
+
+fn make_private_folder(path: &Path) -> Outcome<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::file(path, error))
+}
+
+fn read_tls(settings: &Settings) -> Outcome<Option<Tls>> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Failure::file(path, error));
+    match (&settings.ca, &settings.cert, &settings.key) {
+        (None, None, None) => Ok(None),
+        (Some(ca), Some(cert), Some(key)) => Ok(Some(Tls {
+            ca: read(ca)?,
+            certificate: read(cert)?,
+            key: read(key)?,
+        })),
+        _ => Err(Failure::usage(
+            "mutual TLS needs three files",
+            "give --tls-ca, --tls-cert and --tls-key together",
+        )),
+    }
+}
+
+fn addresses(settings: &Settings, tls: Option<&Tls>) -> Outcome<Vec<Address>> {
+    let mut addresses = vec![Address::Unix(settings.data.join("holdfast.sock"))];
+    for listen in &settings.listen {
+        match listen {
+            Listen::Unix(path) => addresses.push(Address::Unix(path.clone())),
+            Listen::Tcp { host, port } => {
+                let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+                    Failure::with_advice(
+                        format!("{listen} cannot be listened on: {error}"),
+                        "write an address of this machine",
+                    )
+                })?;
+                let at = found
+                    .next()
+                    .ok_or_else(|| Failure::new(format_args!("{host} has no address")))?;
+                addresses.push(match tls {
+                    Some(tls) => Address::Tls(at, tls.clone()),
+                    None => Address::Plain(at),
+                });
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
+    let url = settings
+        .placement
+        .clone()
+        .unwrap_or_else(|| "embedded:".into());
+    let placement = holdfast_placement::open(call.context.clone(), &url, &settings.data)
+        .await
+        .map_err(Failure::new)?;
+    placement.coordinators().await.map_err(Failure::new)?;
+    let mut bad = 0;
+    for site in &settings.sites {
+        let opened = holdfast_store::open_for_writing(
+            &call.context,
+            site.name.clone(),
+            &site.url,
+            &SiteOptions::default(),
+        )
+        .await;
+        match opened {
+            Ok(_) => output::remark(call.quiet(), format_args!("site {}: fine", site.name)),
+            Err(error) => {
+                bad += 1;
+                output::remark(false, format_args!("site {}: {error}", site.name));
+            }
+        }
+    }
+    match bad {
+        0 => Ok(Exit::Done),
+        _ => Err(Failure::new(format_args!(
+            "{bad} of {} sites cannot be used",
+            settings.sites.len()
+        ))),
+    }
+}

@@ -1,0 +1,145 @@
+//! The coordinator's configuration file.
+//!
+//! ```toml
+//! version = 1
+//! data = "/var/lib/holdfast"
+//! listen = ["0.0.0.0:7400"]
+//! placement = "embedded:"
+//! name = "c1"
+//!
+//! [sites]
+//! onsite = "file:/srv/holdfast"
+//! offsite = "s3://bucket/prefix?endpoint=https://s3.example&region=eu-1"
+//!
+//! [tls]                 # relative paths are relative to this file
+//! ca = "ca.pem"
+//! cert = "c1.pem"
+//! key = "c1.key"
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use holdfast_format::SiteName;
+use serde::Deserialize;
+
+use crate::args::{Listen, NamedUrl};
+use crate::failure::{Failure, Outcome};
+
+const VERSION: i64 = 1;
+
+/// What a coordinator runs with.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// Its data folder.
+    pub(crate) data: PathBuf,
+    /// Where it listens besides its socket.
+    pub(crate) listen: Vec<Listen>,
+    /// Its sites.
+    pub(crate) sites: Vec<NamedUrl>,
+    /// The placement store.
+    pub(crate) placement: Option<String>,
+    /// Its name.
+    pub(crate) name: Option<SiteName>,
+    /// Mutual TLS.
+    pub(crate) ca: Option<PathBuf>,
+    /// Mutual TLS.
+    pub(crate) cert: Option<PathBuf>,
+    /// Mutual TLS.
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: i64,
+    data: PathBuf,
+    #[serde(default)]
+    listen: Vec<String>,
+    placement: Option<String>,
+    name: Option<String>,
+    sites: BTreeMap<String, String>,
+    #[serde(default)]
+    tls: TlsSection,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TlsSection {
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads a file. Unknown keys fail.
+    pub(crate) fn load(path: &Path) -> Outcome<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder).map_err(|why| {
+            Failure::with_advice(
+                format!("{}: {why}", path.display()),
+                "correct it; `holdfast coordinator --help` and docs/OPERATIONS.md name its keys",
+            )
+        })
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        if file.version != VERSION {
+            return Err(format!(
+                "version {} is not known; this release reads version {VERSION}",
+                file.version
+            ));
+        }
+        let mut sites = Vec::new();
+        for (name, url) in &file.sites {
+            sites.push(
+                format!("{name}={url}")
+                    .parse::<NamedUrl>()
+                    .map_err(|error| error.to_string())?,
+            );
+        }
+        let listen = file.listen.iter().map(|at| at.parse::<Listen>());
+        Ok(Self {
+            data: folder.join(file.data),
+            listen: listen.collect::<Result<_, _>>()?,
+            sites,
+            placement: file.placement,
+            name: file
+                .name
+                .map(SiteName::new)
+                .transpose()
+                .map_err(|error| error.to_string())?,
+            ca: file.tls.ca.map(|path| folder.join(path)),
+            cert: file.tls.cert.map(|path| folder.join(path)),
+            key: file.tls.key.map(|path| folder.join(path)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_is_named() {
+        let good = "version = 1\ndata = \"d\"\nlisten = [\"127.0.0.1:1\"]\n[sites]\na = \"file:/x\"\n[tls]\nca = \"ca.pem\"\n";
+        let read = Settings::parse(good, Path::new("/etc/holdfast")).unwrap();
+        assert_eq!(read.data, Path::new("/etc/holdfast/d"));
+        assert_eq!(read.ca.as_deref(), Some(Path::new("/etc/holdfast/ca.pem")));
+        assert_eq!((read.sites.len(), read.listen.len()), (1, 1));
+        let typo = good.replace("listen", "lisen");
+        assert!(
+            Settings::parse(&typo, Path::new("/"))
+                .unwrap_err()
+                .contains("lisen")
+        );
+        let newer = good.replace("version = 1", "version = 2");
+        assert!(
+            Settings::parse(&newer, Path::new("/"))
+                .unwrap_err()
+                .contains("version 2")
+        );
+    }
+}

@@ -1,0 +1,26 @@
+//! Sites: where a vault's objects lie. Adapters, probe, fault-injecting wrapper, conformance suite.
+//!
+//! [`site`] says what every site can do and what it promises; [`open_for_writing`] and [`open_for_reading`] make one from
+//! a URL. Only this crate knows how objects are stored; nothing here knows what they mean.
+
+pub mod conformance;
+mod counters;
+mod error;
+pub mod fault;
+mod file;
+pub mod memory;
+mod open;
+mod options;
+mod prefix;
+mod probe;
+mod s3;
+pub mod site;
+mod url;
+
+pub use counters::Counters;
+pub use error::{Error, Kind, Result};
+pub use open::{open_for_reading, open_for_writing};
+pub use options::SiteOptions;
+pub use probe::probe;
+pub use site::{ObjectInfo, Opened, Put, Site, SiteReader, Space, Sweeper};
+pub use url::{S3Url, SiteUrl};

@@ -1,0 +1,58 @@
+//! Opens sites by URL: the only way to get one.
+
+use std::sync::Arc;
+
+use holdfast_context::Context;
+use holdfast_format::SiteName;
+
+use crate::error::Result;
+use crate::file::FileSite;
+use crate::memory::MemorySite;
+use crate::options::SiteOptions;
+use crate::probe::probe;
+use crate::s3::S3Site;
+use crate::site::{Opened, Site, SiteReader, Sweeper};
+use crate::url::SiteUrl;
+
+/// Opens a site for writing, and probes it: a server without an atomic create is refused.
+///
+/// A `file:` folder that is absent (its parent must be there) or empty becomes a new site; whether a site that is
+/// empty should be is for the caller to know. Errors: `Invalid` for a URL or folder that cannot be meant, `Refused` for
+/// a server that cannot be used, else what the site answers.
+pub async fn open_for_writing(
+    context: &Context,
+    name: SiteName,
+    url: &str,
+    options: &SiteOptions,
+) -> Result<Opened> {
+    let opened = match url.parse()? {
+        SiteUrl::File { path } => both(FileSite::create(context, name, &path).await?),
+        SiteUrl::Memory { name: key } => both(MemorySite::create(context, name, &key)),
+        SiteUrl::S3(url) => both(S3Site::open(name, &url, options)?),
+    };
+    probe(context, &opened).await?;
+    Ok(opened)
+}
+
+/// Opens a site for reading. Never writes, probes or creates anything; a `file:` folder must be there and hold a
+/// site, an `s3:` server is asked only when something is read.
+pub async fn open_for_reading(
+    context: &Context,
+    name: SiteName,
+    url: &str,
+    options: &SiteOptions,
+) -> Result<Arc<dyn SiteReader>> {
+    Ok(match url.parse()? {
+        SiteUrl::File { path } => Arc::new(FileSite::open(context, name, &path).await?),
+        SiteUrl::Memory { name: key } => Arc::new(MemorySite::open(context, name, &key)?),
+        SiteUrl::S3(url) => Arc::new(S3Site::open(name, &url, options)?),
+    })
+}
+
+fn both<S: Site + Sweeper + 'static>(site: S) -> Opened {
+    let site = Arc::new(site);
+    Opened {
+        site: site.clone(),
+        sweeper: site,
+    }
+}

@@ -1,0 +1,44 @@
+//! How a site is spoken to. Nothing here touches safety; the defaults suit production.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a site is spoken to. Only `s3:` sites use these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteOptions {
+    /// The file that `profile=` in a URL refers to. None: `$AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`.
+    pub credentials_file: Option<PathBuf>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for an answer to a request without a body, and longest pause within an answer. A request that
+    /// carries a body may take a second longer for every [`SiteOptions::slow_bytes_per_second`] of it.
+    pub answer_timeout: Duration,
+    /// The slowest upload, per connection, that is not taken for a stall.
+    pub slow_bytes_per_second: u64,
+    /// How often one request is sent again after a server error or a connection that could not be made.
+    pub retries_max: usize,
+    /// No request is sent again after this long.
+    pub retry_timeout: Duration,
+    /// Packs above this size are uploaded in parts of this size; at least 5 MiB, by S3's rules.
+    pub part_bytes: u64,
+    /// Parts of one pack that are under way at once.
+    pub parts_in_flight: usize,
+    /// Names per page of a listing. None: as many as the server gives.
+    pub page_names_max: Option<usize>,
+}
+
+impl Default for SiteOptions {
+    fn default() -> Self {
+        Self {
+            credentials_file: None,
+            connect_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(30),
+            slow_bytes_per_second: 64 << 10,
+            retries_max: 4,
+            retry_timeout: Duration::from_secs(60),
+            part_bytes: 8 << 20,
+            parts_in_flight: 4,
+            page_names_max: None,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Checkpoints: saving a fold to a site and loading it back.
+//!
+//! A checkpoint is trusted only once the chain behind it names its hash: loading gives a candidate that the caller folds
+//! on, and [`Loaded::counts`] says whether the record that makes it count was met.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdfast_format::checkpoint::{Manifest, SegmentKind, SegmentRef, open_segment, seal_segment};
+use holdfast_format::fact::CheckpointMade;
+use holdfast_format::{Hash, ObjectName, Position, Sealed, VaultHeader};
+use holdfast_store::{Site, SiteReader};
+use minicbor::{Decode, Encode};
+use roaring::RoaringTreemap;
+
+use crate::error::{Error, Result};
+use crate::fold::{Catalog, State};
+use crate::index::{Index, Segment, SegmentBytes};
+use crate::log::chain::Chain;
+use crate::log::writer::put_same;
+
+/// More small segments than this at the end of the index are merged into one.
+const SEGMENTS_PER_TIER: usize = 8;
+
+/// Where index segments are kept on this machine: in a folder, which is a cache, or in memory.
+#[derive(Debug, Clone)]
+pub enum SegmentCache {
+    /// Files named by their hash.
+    Folder(PathBuf),
+    /// Nothing on disk: rescue, tests.
+    Memory,
+}
+
+impl SegmentCache {
+    /// Keeps a segment's bytes and opens it.
+    pub fn keep(&self, object: &Sealed) -> Result<Arc<Segment>> {
+        let bytes = object.to_bytes();
+        let segment = match self {
+            Self::Memory => Segment::open(SegmentBytes::Held(bytes))?,
+            Self::Folder(folder) => {
+                let path = folder.join(Hash::of(&bytes).to_string());
+                if !path.exists() {
+                    std::fs::create_dir_all(folder)?;
+                    let staging = tempfile_in(folder, &path);
+                    std::fs::write(&staging, &bytes)?;
+                    std::fs::rename(&staging, &path)?;
+                }
+                Segment::open(SegmentBytes::map(&path)?)?
+            }
+        };
+        Ok(Arc::new(segment))
+    }
+
+    /// A segment that is here already and whole.
+    fn find(&self, reference: &SegmentRef) -> Option<Arc<Segment>> {
+        let Self::Folder(folder) = self else {
+            return None;
+        };
+        let path = folder.join(reference.hash.to_string());
+        let bytes = SegmentBytes::map(&path).ok()?;
+        if open_segment(reference, &bytes).is_err() {
+            // A cache: what is damaged is fetched again.
+            let _ = std::fs::remove_file(&path);
+            return None;
+        }
+        Segment::open(bytes).ok().map(Arc::new)
+    }
+}
+
+fn tempfile_in(folder: &Path, path: &Path) -> PathBuf {
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    folder.join(format!(".{name}.{}", std::process::id()))
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct CatalogBody {
+    #[n(0)]
+    chain: Chain,
+    #[n(1)]
+    catalog: Catalog,
+}
+
+/// Moves what the index holds in memory into segments, merging small ones; the state answers as before.
+pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
+    if index.has_unwritten() {
+        let segment = cache.keep(&index.memory_segment())?;
+        if !index.take_segment(segment) {
+            return Err(Error::Bug(
+                "the index changed while a segment was cut from it".into(),
+            ));
+        }
+    }
+    loop {
+        // Merge the last run whose members together are no larger than eight times the newest: each chunk is
+        // rewritten a logarithmic number of times.
+        let segments = index.segments();
+        let mut from = segments.len();
+        let mut sum = 0;
+        while from > 0 && (from == segments.len() || segments[from - 1].count() <= sum.max(1) * 2) {
+            from -= 1;
+            sum += segments[from].count();
+        }
+        if segments.len() - from < SEGMENTS_PER_TIER {
+            return Ok(());
+        }
+        let run = from..segments.len();
+        let merged = cache.keep(&index.merge(run.clone()))?;
+        index.take_merged(run, merged);
+    }
+}
+
+/// Writes a checkpoint of `state`, whose index holds nothing in memory (see [`settle`]). The fact that makes it count
+/// is the caller's to append.
+///
+/// ORDER: segments before the manifest that names them, the manifest before the record that makes it count.
+pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
+    let covers = state
+        .chain
+        .head
+        .ok_or_else(|| Error::Bug("there is nothing to save".into()))?;
+    let vault = state.header.vault;
+    let mut segments = Vec::new();
+    for segment in state.index.segments() {
+        let object = Sealed::copied(bytes::Bytes::copy_from_slice(segment.bytes()));
+        let mut reference = put_segment(site, state, SegmentKind::Index, object).await?;
+        reference.first = Some(segment.first());
+        reference.count = Some(segment.count());
+        segments.push(reference);
+    }
+    let mut absent = Vec::new();
+    state.index.absent().serialize_into(&mut absent)?;
+    let object = seal_segment(SegmentKind::Bitmap, &absent);
+    let mut reference = put_segment(site, state, SegmentKind::Bitmap, object).await?;
+    reference.name = Some("absent".into());
+    segments.push(reference);
+    let body = CatalogBody {
+        chain: state.chain.clone(),
+        catalog: state.catalog.clone(),
+    };
+    let object = seal_segment(SegmentKind::Catalog, &holdfast_format::codec::encode(&body));
+    segments.push(put_segment(site, state, SegmentKind::Catalog, object).await?);
+    let manifest = Manifest {
+        vault,
+        covers,
+        record: state.chain.hash,
+        state: state.hash,
+        segments,
+        next_ordinal: state.index.next(),
+    };
+    let object = manifest.seal();
+    let hash = Hash::of(&object.to_bytes());
+    put_same(site, &ObjectName::checkpoint(vault, covers), &object).await?;
+    Ok(CheckpointMade {
+        covers,
+        manifest: hash,
+        state: state.hash,
+    })
+}
+
+async fn put_segment(
+    site: &dyn Site,
+    state: &State,
+    kind: SegmentKind,
+    object: Sealed,
+) -> Result<SegmentRef> {
+    let hash = Hash::of(&object.to_bytes());
+    let name = ObjectName::segment(state.header.vault, hash);
+    // Named by its hash: if it is there with the right length it was put by an earlier checkpoint.
+    if site
+        .head(&name)
+        .await?
+        .is_none_or(|info| info.size != object.len())
+    {
+        put_same(site, &name, &object).await?;
+    }
+    Ok(SegmentRef {
+        kind,
+        hash,
+        len: object.len(),
+        first: None,
+        count: None,
+        name: None,
+    })
+}
+
+/// A checkpoint that was loaded and does not count yet.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The state there.
+    pub state: State,
+    covers: Position,
+    manifest: Hash,
+}
+
+impl Loaded {
+    /// Whether the chain behind it names it: call when the rest of the log was folded into `state`.
+    pub fn counts(&self, state: &State) -> bool {
+        state
+            .catalog
+            .checkpoints
+            .iter()
+            .any(|c| c.covers == self.covers && c.manifest == self.manifest)
+    }
+}
+
+/// Loads the newest checkpoint at a site, or the `skip`-th older one. `None`: there is none. A checkpoint that does
+/// not read is no error of the vault's: the caller takes an older one, or folds from the first record.
+pub async fn load(
+    header: &VaultHeader,
+    site: &dyn SiteReader,
+    cache: &SegmentCache,
+    skip: usize,
+) -> Result<Option<Loaded>> {
+    let prefix = format!("{}checkpoints/", ObjectName::vault_prefix(header.vault));
+    let listed = site.list(&prefix, None).await?;
+    let Some(info) = listed.iter().rev().nth(skip) else {
+        return Ok(None);
+    };
+    let covers = info
+        .name
+        .as_checkpoint(header.vault)
+        .ok_or_else(|| Error::Corrupt(format!("{} is no checkpoint's name", info.name)))?;
+    let gone = || {
+        Error::Corrupt(format!(
+            "checkpoint {covers} at site {} is not whole",
+            site.name()
+        ))
+    };
+    let object = site.get(&info.name).await?.ok_or_else(gone)?;
+    let hash = Hash::of(&object);
+    let manifest = Manifest::open(header.vault, covers, hash, &object)?;
+    let mut segments = Vec::new();
+    let mut absent = RoaringTreemap::new();
+    let mut body: Option<CatalogBody> = None;
+    for reference in &manifest.segments {
+        if reference.kind == SegmentKind::Index
+            && let Some(found) = cache.find(reference)
+        {
+            segments.push(found);
+            continue;
+        }
+        let object = site
+            .get(&ObjectName::segment(header.vault, reference.hash))
+            .await?
+            .ok_or_else(gone)?;
+        let inside = open_segment(reference, &object)?;
+        match reference.kind {
+            SegmentKind::Index => segments.push(cache.keep(&Sealed::copied(object))?),
+            SegmentKind::Bitmap => {
+                absent = RoaringTreemap::deserialize_from(inside).map_err(|_| gone())?;
+            }
+            SegmentKind::Catalog => {
+                body = Some(minicbor::decode(inside).map_err(|_| gone())?);
+            }
+        }
+    }
+    segments.sort_by_key(|segment| segment.first());
+    let index = Index::open(segments, absent).ok_or_else(gone)?;
+    let CatalogBody { chain, catalog } = body.ok_or_else(gone)?;
+    if index.next() != manifest.next_ordinal
+        || chain.hash != manifest.record
+        || chain.head != Some(covers)
+    {
+        return Err(gone());
+    }
+    let state = State {
+        header: header.clone(),
+        chain,
+        catalog,
+        index,
+        hash: manifest.state,
+    };
+    Ok(Some(Loaded {
+        state,
+        covers,
+        manifest: hash,
+    }))
+}

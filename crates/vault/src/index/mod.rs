@@ -1,0 +1,344 @@
+//! The chunk index: which ordinal an id has, where a chunk's home is, what a node refers to.
+//!
+//! State: immutable segments (oldest first, together spanning all ordinals from 0), a table in memory for what came
+//! since, the moves since, and the set of ordinals given up. Made for 10⁸ chunks: what is old lies in mapped segments,
+//! memory holds the newest [`MEMORY_CHUNKS_MAX`] chunks and one bitmap.
+//!
+//! It is a fold: it changes only by facts of the log, and never forgets which ordinals were used.
+
+pub mod entry;
+pub mod map;
+pub mod segment;
+mod varint;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use holdfast_format::{ChunkId, Ordinal, PackOrdinal};
+use roaring::RoaringTreemap;
+
+pub use entry::{Entry, Move};
+pub use map::SegmentBytes;
+pub use segment::Segment;
+
+/// More chunks than this in memory are to be written into a segment by whoever owns the index's folder.
+pub const MEMORY_CHUNKS_MAX: usize = 1 << 18;
+
+/// The index of one vault.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    segments: Vec<Arc<Segment>>,
+    memory: Memory,
+    absent: RoaringTreemap,
+}
+
+/// What came since the last segment.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    first: u64,
+    chunks: Vec<(ChunkId, Entry, Vec<Ordinal>)>,
+    by_id: HashMap<ChunkId, Vec<u32>>,
+    moves: BTreeMap<u64, (PackOrdinal, u32)>,
+}
+
+impl Index {
+    /// An index over segments that together span all ordinals from 0.
+    pub fn open(segments: Vec<Arc<Segment>>, absent: RoaringTreemap) -> Option<Self> {
+        let mut next = 0;
+        for segment in &segments {
+            if segment.first().0 != next {
+                return None;
+            }
+            next += segment.count();
+        }
+        Some(Self {
+            segments,
+            memory: Memory {
+                first: next,
+                ..Memory::default()
+            },
+            absent,
+        })
+    }
+
+    /// The next free ordinal.
+    pub fn next(&self) -> Ordinal {
+        Ordinal(self.memory.first + self.memory.chunks.len() as u64)
+    }
+
+    /// How many chunks are live.
+    pub fn live(&self) -> u64 {
+        self.next().0 - self.absent.len()
+    }
+
+    /// The ordinals given up.
+    pub fn absent(&self) -> &RoaringTreemap {
+        &self.absent
+    }
+
+    /// Whether a chunk was named and not given up.
+    pub fn is_live(&self, ordinal: Ordinal) -> bool {
+        ordinal < self.next() && !self.absent.contains(ordinal.0)
+    }
+
+    /// Names a chunk.
+    pub fn add(&mut self, id: ChunkId, entry: Entry, refs: Vec<Ordinal>) -> Ordinal {
+        let ordinal = self.next();
+        let place = self.memory.chunks.len() as u32;
+        self.memory.by_id.entry(id).or_default().push(place);
+        self.memory.chunks.push((id, entry, refs));
+        ordinal
+    }
+
+    /// Gives a chunk a later home.
+    pub fn set_home(&mut self, ordinal: Ordinal, pack: PackOrdinal, frame: u32) {
+        if ordinal.0 >= self.memory.first {
+            if let Some(chunk) = self
+                .memory
+                .chunks
+                .get_mut((ordinal.0 - self.memory.first) as usize)
+            {
+                chunk.1.pack = pack;
+                chunk.1.frame = frame;
+            }
+        } else {
+            self.memory.moves.insert(ordinal.0, (pack, frame));
+        }
+    }
+
+    /// Gives chunks up.
+    pub fn give_up(&mut self, ordinals: &RoaringTreemap) {
+        self.absent |= ordinals;
+    }
+
+    /// Live ordinals of an id, the newest first. Several only if scopes share the id.
+    pub fn find(&self, id: &ChunkId) -> impl Iterator<Item = Ordinal> + use<'_> {
+        let id = *id;
+        let fresh = self.memory.by_id.get(&id).into_iter().flatten().rev();
+        let fresh = fresh.map(|&place| Ordinal(self.memory.first + u64::from(place)));
+        let old = self
+            .segments
+            .iter()
+            .rev()
+            .flat_map(move |segment| segment.find(&id));
+        fresh
+            .chain(old)
+            .filter(|ordinal| !self.absent.contains(ordinal.0))
+    }
+
+    fn segment_of(&self, ordinal: Ordinal) -> Option<usize> {
+        let at = self
+            .segments
+            .partition_point(|segment| segment.first() <= ordinal);
+        at.checked_sub(1)
+            .filter(|&at| self.segments[at].holds(ordinal))
+    }
+
+    /// Where a chunk's home is now.
+    pub fn entry(&self, ordinal: Ordinal) -> Option<Entry> {
+        if let Some(place) = ordinal.0.checked_sub(self.memory.first) {
+            return self.memory.chunks.get(place as usize).map(|chunk| chunk.1);
+        }
+        let own = self.segment_of(ordinal)?;
+        let mut entry = self.segments[own].entry(ordinal)?;
+        let moved = self.memory.moves.get(&ordinal.0).copied().or_else(|| {
+            let newest_first = self.segments[own..].iter().rev();
+            newest_first
+                .flat_map(|s| s.moved(ordinal))
+                .next()
+                .map(|m| (m.pack, m.frame))
+        });
+        if let Some((pack, frame)) = moved {
+            entry.pack = pack;
+            entry.frame = frame;
+        }
+        Some(entry)
+    }
+
+    /// A chunk's id.
+    pub fn id(&self, ordinal: Ordinal) -> Option<ChunkId> {
+        match ordinal.0.checked_sub(self.memory.first) {
+            Some(place) => self.memory.chunks.get(place as usize).map(|chunk| chunk.0),
+            None => self.segments[self.segment_of(ordinal)?].id(ordinal),
+        }
+    }
+
+    /// What a node refers to; nothing for a data chunk.
+    pub fn refs(&self, ordinal: Ordinal) -> Vec<Ordinal> {
+        match ordinal.0.checked_sub(self.memory.first) {
+            Some(place) => self
+                .memory
+                .chunks
+                .get(place as usize)
+                .map(|chunk| chunk.2.clone())
+                .unwrap_or_default(),
+            None => self
+                .segment_of(ordinal)
+                .map(|at| self.segments[at].refs(ordinal))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Adds everything that `roots` reach to `reached`, which must be closed under references already.
+    pub fn close(&self, reached: &mut RoaringTreemap, roots: impl IntoIterator<Item = Ordinal>) {
+        let mut open: Vec<Ordinal> = Vec::new();
+        for root in roots {
+            if reached.insert(root.0) {
+                open.push(root);
+            }
+            while let Some(ordinal) = open.pop() {
+                for child in self.refs(ordinal) {
+                    if reached.insert(child.0) {
+                        open.push(child);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many chunks are in memory.
+    pub fn in_memory(&self) -> usize {
+        self.memory.chunks.len()
+    }
+
+    /// Whether anything is in memory that no segment holds.
+    pub fn has_unwritten(&self) -> bool {
+        !self.memory.chunks.is_empty() || !self.memory.moves.is_empty()
+    }
+
+    /// What is in memory, as a segment's object; [`Self::take_segment`] puts it in the memory's place.
+    pub fn memory_segment(&self) -> holdfast_format::Sealed {
+        let moves: Vec<Move> = (self.memory.moves.iter())
+            .map(|(&ordinal, &(pack, frame))| Move {
+                ordinal: Ordinal(ordinal),
+                pack,
+                frame,
+            })
+            .collect();
+        segment::write(Ordinal(self.memory.first), &self.memory.chunks, &moves)
+    }
+
+    /// Puts the segment that [`Self::memory_segment`] made in the memory's place. False, and nothing changes, if the
+    /// memory has changed since.
+    pub fn take_segment(&mut self, segment: Arc<Segment>) -> bool {
+        let fits = segment.first().0 == self.memory.first
+            && segment.count() == self.memory.chunks.len() as u64
+            && segment.moves().count() == self.memory.moves.len();
+        if fits {
+            self.memory = Memory {
+                first: self.next().0,
+                ..Memory::default()
+            };
+            self.segments.push(segment);
+        }
+        fits
+    }
+
+    /// The segments, oldest first.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// Replaces a run of segments by one that holds all that they held: homes as they are now, and the moves of
+    /// chunks before the run.
+    pub fn merge(&self, run: std::ops::Range<usize>) -> holdfast_format::Sealed {
+        let first = self
+            .segments
+            .get(run.start)
+            .map_or(Ordinal(0), |s| s.first());
+        let mut chunks = Vec::new();
+        let mut moves = BTreeMap::new();
+        for segment in &self.segments[run.clone()] {
+            chunks.extend(
+                segment
+                    .chunks()
+                    .map(|(_, id, entry, refs)| (id, entry, refs)),
+            );
+            for one in segment.moves() {
+                if one.ordinal < first {
+                    moves.insert(one.ordinal.0, one);
+                } else if let Some(chunk) = chunks.get_mut((one.ordinal.0 - first.0) as usize) {
+                    chunk.1 = Entry {
+                        pack: one.pack,
+                        frame: one.frame,
+                        ..chunk.1
+                    };
+                }
+            }
+        }
+        let moves: Vec<Move> = moves.into_values().collect();
+        segment::write(first, &chunks, &moves)
+    }
+
+    /// Puts the outcome of [`Self::merge`] in the run's place.
+    pub fn take_merged(&mut self, run: std::ops::Range<usize>, merged: Arc<Segment>) {
+        self.segments.splice(run, [merged]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(n: u64) -> ChunkId {
+        ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    fn entry(pack: u32) -> Entry {
+        Entry {
+            pack: PackOrdinal(pack),
+            frame: pack + 1,
+            len: 5,
+        }
+    }
+
+    fn flush(index: &mut Index) {
+        let bytes = SegmentBytes::Held(index.memory_segment().to_bytes());
+        assert!(index.take_segment(Arc::new(Segment::open(bytes).unwrap())));
+    }
+
+    fn merge(index: &mut Index, run: std::ops::Range<usize>) {
+        let bytes = SegmentBytes::Held(index.merge(run.clone()).to_bytes());
+        index.take_merged(run, Arc::new(Segment::open(bytes).unwrap()));
+    }
+
+    proptest! {
+        /// Segments are a matter of layout: however the index is flushed and merged, it answers as one that never was.
+        #[test]
+        fn layout_does_not_matter(steps in prop::collection::vec((0..10u8, 0..60u64), 1..200)) {
+            let (mut plain, mut laid) = (Index::default(), Index::default());
+            for (n, (what, arg)) in steps.into_iter().enumerate() {
+                match what {
+                    0..=4 => for index in [&mut plain, &mut laid] {
+                        let refs = if arg % 4 == 0 { (0..index.next().0.min(3)).map(Ordinal).collect() } else { vec![] };
+                        index.add(id(arg), entry(n as u32), refs);
+                    },
+                    5 | 6 => for index in [&mut plain, &mut laid] {
+                        if arg < index.next().0 { index.set_home(Ordinal(arg), PackOrdinal(n as u32), 7); }
+                    },
+                    7 => for index in [&mut plain, &mut laid] {
+                        if arg < index.next().0 { index.give_up(&RoaringTreemap::from_iter([arg])); }
+                    },
+                    8 => flush(&mut laid),
+                    _ => {
+                        let count = laid.segments().len();
+                        if count >= 2 { merge(&mut laid, count - 2..count); }
+                    }
+                }
+            }
+            prop_assert_eq!(plain.next(), laid.next());
+            for n in 0..plain.next().0 {
+                let n = Ordinal(n);
+                prop_assert_eq!(plain.entry(n), laid.entry(n));
+                prop_assert_eq!(plain.id(n), laid.id(n));
+                prop_assert_eq!(plain.refs(n), laid.refs(n));
+                prop_assert_eq!(plain.is_live(n), laid.is_live(n));
+            }
+            for n in 0..60 {
+                prop_assert_eq!(plain.find(&id(n)).collect::<Vec<_>>(), laid.find(&id(n)).collect::<Vec<_>>());
+            }
+        }
+    }
+}

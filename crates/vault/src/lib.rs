@@ -1,0 +1,22 @@
+//! The log, the chunk index, reading, writing, fencing, sweeping.
+
+pub mod checkpoint;
+pub mod collect;
+pub mod error;
+pub mod fetch;
+pub mod fold;
+pub mod index;
+pub mod log;
+pub mod open;
+pub mod promises;
+pub mod propose;
+pub mod replicate;
+
+pub use checkpoint::SegmentCache;
+pub use error::{Error, Result};
+pub use fold::{Catalog, State};
+pub use log::reader::LogReader;
+pub use log::writer::{Credentials, SharedState, Takeover, Writer};
+pub use open::open_state;
+pub use promises::Promises;
+pub use propose::{Commit, Draft, Outcome, Proposal, Refusal};

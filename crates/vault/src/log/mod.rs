@@ -1,0 +1,7 @@
+//! The log: appending, taking over, reading.
+
+pub mod append;
+pub mod chain;
+pub mod reader;
+pub mod takeover;
+pub mod writer;

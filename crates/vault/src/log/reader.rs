@@ -1,0 +1,214 @@
+//! Reading a log at one site, in order, without trusting it.
+//!
+//! State: for each epoch that was entered, whether a branch seal cuts it short there. A reader never writes.
+//!
+//! A site that was left behind by a failover holds records that are not history. Its epoch ends, once failback has been
+//! there, with a seal whose `ends_at` is the fork and which embeds the seal that stands at the survivor: from `ends_at`
+//! on that embedded seal is read in place of what lies there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use holdfast_format::{Epoch, ObjectName, Position, Record, Slot, VaultHeader, VaultId};
+use holdfast_store::SiteReader;
+
+use crate::error::{Error, Result};
+use crate::fold::State;
+
+/// How many records are fetched ahead.
+const READ_AHEAD: usize = 16;
+
+/// Reads one vault's log at one site.
+#[derive(Debug)]
+pub struct LogReader {
+    site: Arc<dyn SiteReader>,
+    vault: VaultId,
+    branches: HashMap<Epoch, Option<Branch>>,
+}
+
+/// Where an epoch's history ends although records follow there.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The first slot that is not history.
+    pub ends_at: Slot,
+    /// The slot of the branch's seal.
+    pub sealed_at: Slot,
+    /// The seal that stands at the survivor, in place `ends_at`.
+    pub survivor: Bytes,
+}
+
+impl LogReader {
+    /// A reader of `vault` at `site`.
+    pub fn new(site: Arc<dyn SiteReader>, vault: VaultId) -> Self {
+        Self {
+            site,
+            vault,
+            branches: HashMap::new(),
+        }
+    }
+
+    /// The site that is read.
+    pub fn site(&self) -> &Arc<dyn SiteReader> {
+        &self.site
+    }
+
+    /// The vault's header there; `None` if the site answers that it has none.
+    pub async fn header(&self) -> Result<Option<VaultHeader>> {
+        read_header(self.site.as_ref(), self.vault).await
+    }
+
+    /// The record of the history at a position; `None` if the site answers that the slot is empty.
+    pub async fn read(&mut self, at: Position) -> Result<Option<Record>> {
+        if let Some(branch) = self.branch(at.epoch).await?
+            && at.slot >= branch.ends_at
+        {
+            return Ok(Some(Record::open(self.vault, at, branch.survivor)?));
+        }
+        self.read_raw(at).await
+    }
+
+    /// The record that lies in a slot, be it history or a branch.
+    pub async fn read_raw(&self, at: Position) -> Result<Option<Record>> {
+        match self.site.get(&ObjectName::record(self.vault, at)).await? {
+            Some(object) => Ok(Some(Record::open(self.vault, at, object)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The places of an epoch's slots that hold something there, from `from` on.
+    pub async fn slots(&self, epoch: Epoch, from: Slot) -> Result<Vec<Position>> {
+        let after = from.0.checked_sub(1).map(|slot| Position {
+            epoch,
+            slot: Slot(slot),
+        });
+        let after = after.map(|at| ObjectName::record(self.vault, at));
+        let listed = self
+            .site
+            .list(&ObjectName::epoch_prefix(self.vault, epoch), after.as_ref())
+            .await?;
+        Ok(listed
+            .iter()
+            .filter_map(|info| info.name.as_record(self.vault))
+            .collect())
+    }
+
+    /// The epochs that have any slot there, in order.
+    pub async fn epochs(&self) -> Result<Vec<Epoch>> {
+        let folders = self
+            .site
+            .list_folders(&format!("{}log/", ObjectName::vault_prefix(self.vault)))
+            .await?;
+        Ok(folders
+            .iter()
+            .filter_map(|name| name.parse().ok().map(Epoch))
+            .collect())
+    }
+
+    /// Whether an epoch ends in a branch there. Asked once for each epoch: a branch seal is written only at a site
+    /// that no writer and no replicator of ours appends to.
+    pub async fn branch(&mut self, epoch: Epoch) -> Result<Option<Branch>> {
+        if let Some(known) = self.branches.get(&epoch) {
+            return Ok(known.clone());
+        }
+        let branch = match self.slots(epoch, Slot(0)).await?.last() {
+            None => return Ok(None),
+            Some(&last) => match self.read_raw(last).await?.as_ref().and_then(Record::seal) {
+                Some(seal) if seal.ends_at != last.slot => {
+                    let survivor = seal.survivor.clone().ok_or_else(|| {
+                        Error::Corrupt(format!("the branch seal at {last} names no survivor"))
+                    })?;
+                    Some(Branch {
+                        ends_at: seal.ends_at,
+                        sealed_at: last.slot,
+                        survivor: survivor.into(),
+                    })
+                }
+                _ => None,
+            },
+        };
+        self.branches.insert(epoch, branch.clone());
+        Ok(branch)
+    }
+
+    /// Forgets what was learnt of an epoch's branch: after a failback wrote its seal.
+    pub fn forget_branch(&mut self, epoch: Epoch) {
+        self.branches.remove(&epoch);
+    }
+
+    /// Folds everything that stands there behind the state's head; gives the number of records. Reads ahead.
+    pub async fn follow(&mut self, state: &mut State) -> Result<u64> {
+        let mut taken = 0;
+        loop {
+            let next = state.chain.next();
+            let branch = self.branch(next.epoch).await?;
+            let slots = self.slots(next.epoch, next.slot).await?;
+            let slots: Vec<Position> = (slots.into_iter())
+                .filter(|at| {
+                    branch
+                        .as_ref()
+                        .is_none_or(|branch| at.slot < branch.ends_at)
+                })
+                .collect();
+            let before = taken;
+            let this = &*self;
+            let mut records = futures::stream::iter(slots)
+                .map(|at| async move { (at, this.read_raw(at).await) })
+                .buffered(READ_AHEAD);
+            while let Some((at, record)) = records.next().await {
+                if at != state.chain.next() {
+                    return Err(Error::Corrupt(format!(
+                        "the log at site {} lacks record {}, yet has {at}; repair it from another site with \
+                         `holdfast verify --repair`",
+                        this.site.name(),
+                        state.chain.next()
+                    )));
+                }
+                let Some(record) = record? else { break };
+                state.take(&record)?;
+                taken += 1;
+            }
+            drop(records);
+            if let Some(branch) = branch
+                && state.chain.next()
+                    == (Position {
+                        epoch: next.epoch,
+                        slot: branch.ends_at,
+                    })
+            {
+                let at = state.chain.next();
+                state.take(&Record::open(self.vault, at, branch.survivor)?)?;
+                taken += 1;
+            }
+            if taken == before {
+                return Ok(taken);
+            }
+        }
+    }
+}
+
+/// Reads a vault's header at a site.
+pub async fn read_header(site: &dyn SiteReader, vault: VaultId) -> Result<Option<VaultHeader>> {
+    match site.get(&ObjectName::header(vault)).await? {
+        Some(object) => Ok(Some(VaultHeader::open(vault, &object)?)),
+        None => Ok(None),
+    }
+}
+
+/// The vaults that lie at a site. A folder without a header is none; a header that does not read is reported.
+pub async fn list_vaults(site: &dyn SiteReader) -> Result<Vec<(VaultId, Result<VaultHeader>)>> {
+    let mut found = Vec::new();
+    for folder in site.list_folders("").await? {
+        let Ok(vault) = folder.parse::<VaultId>() else {
+            continue;
+        };
+        match read_header(site, vault).await {
+            Ok(Some(header)) => found.push((vault, Ok(header))),
+            Ok(None) => {}
+            Err(error @ Error::Unavailable(_)) => return Err(error),
+            Err(error) => found.push((vault, Err(error))),
+        }
+    }
+    Ok(found)
+}

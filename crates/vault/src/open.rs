@@ -1,0 +1,62 @@
+//! Opening a vault's state from one site: the newest checkpoint that counts, then the records behind it.
+
+use std::sync::Arc;
+
+use holdfast_format::{VaultHeader, VaultId};
+use holdfast_store::SiteReader;
+
+use crate::checkpoint::{SegmentCache, load};
+use crate::error::{Error, Result};
+use crate::fold::State;
+use crate::log::reader::LogReader;
+
+/// Checkpoints that are tried before the log is folded from its first record.
+const CHECKPOINTS_TRIED: usize = 2;
+
+/// The state at the end of the log as it stands at a site.
+pub async fn open_state(
+    site: &Arc<dyn SiteReader>,
+    vault: VaultId,
+    cache: &SegmentCache,
+) -> Result<State> {
+    let mut reader = LogReader::new(site.clone(), vault);
+    let Some(header) = reader.header().await? else {
+        return Err(Error::Missing(format!(
+            "vault {vault} at site {}",
+            site.name()
+        )));
+    };
+    for skip in 0..CHECKPOINTS_TRIED {
+        match from_checkpoint(&header, site, cache, skip, &mut reader).await {
+            Ok(Some(state)) => return Ok(state),
+            Ok(None) => break,
+            Err(error @ (Error::Unavailable(_) | Error::TooNew(_))) => return Err(error),
+            Err(error) => {
+                tracing::warn!(site = %site.name(), %error, "a checkpoint cannot be used; trying without it");
+            }
+        }
+    }
+    let mut state = State::start(header);
+    reader.follow(&mut state).await?;
+    Ok(state)
+}
+
+async fn from_checkpoint(
+    header: &VaultHeader,
+    site: &Arc<dyn SiteReader>,
+    cache: &SegmentCache,
+    skip: usize,
+    reader: &mut LogReader,
+) -> Result<Option<State>> {
+    let Some(loaded) = load(header, site.as_ref(), cache, skip).await? else {
+        return Ok(None);
+    };
+    let mut state = loaded.state.clone();
+    reader.follow(&mut state).await?;
+    if loaded.counts(&state) {
+        return Ok(Some(state));
+    }
+    Err(Error::Corrupt(
+        "the log does not name the checkpoint".into(),
+    ))
+}

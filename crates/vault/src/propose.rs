@@ -1,0 +1,460 @@
+//! Proposals: what sessions, people and the vault's own actors ask the writer to append, and the checks in its turn.
+//!
+//! A [`Draft`] gathers the facts of one record. Each proposal is checked against the state as it stands; one that
+//! depends on another in the same draft waits for the next record. Nothing here does I/O.
+
+use std::collections::HashSet;
+
+use holdfast_format::codec::LEVEL;
+use holdfast_format::fact::{
+    BranchSalvaged, CheckpointMade, ChunkBad, Condemned, Cover, HoldPlaced, HoldReleased,
+    MemberJoined, MemberLeft, PacksAdded, PolicySet, RecipientsSet, SessionEnded, SessionOpened,
+    SnapshotCommitted, SnapshotVerified, SnapshotsRecovered, SnapshotsTrashed, Swept,
+};
+use holdfast_format::naming::{MissingChildren, Namer, PackFact};
+use holdfast_format::{ChunkId, ChunkKind, Fact, Ordinal, Pack, Scope, SessionId};
+
+use crate::collect::condemn::{self, Plan};
+use crate::fold::State;
+use crate::promises::Promises;
+
+/// Something to be appended.
+#[derive(Debug, Clone)]
+pub enum Proposal {
+    /// Opens a session.
+    Open(SessionOpened),
+    /// Adds a session's packs, which are at the primary already, and perhaps commits its snapshot.
+    Packs {
+        /// The session; absent for packs of frames that exist already.
+        session: Option<SessionId>,
+        /// The packs, children first.
+        packs: Vec<Pack>,
+        /// Commit behind them.
+        commit: Option<Commit>,
+    },
+    /// Ends a session without a snapshot.
+    End(SessionEnded),
+    /// Puts snapshots into the trash.
+    Trash(SnapshotsTrashed),
+    /// Takes snapshots out of the trash.
+    Recover(SnapshotsRecovered),
+    /// Places a hold.
+    Hold(HoldPlaced),
+    /// Releases a hold.
+    Release(HoldReleased),
+    /// Founds a new vault: its members, recipients and policy, in one record.
+    Found {
+        /// The members; the primary among them.
+        members: Vec<MemberJoined>,
+        /// The recipients.
+        recipients: RecipientsSet,
+        /// The policy, if there is one.
+        policy: Option<PolicySet>,
+    },
+    /// Sets the policy.
+    Policy(PolicySet),
+    /// Adds a member.
+    Join(MemberJoined),
+    /// Removes a member.
+    Leave(MemberLeft),
+    /// Sets the recipients.
+    Recipients(RecipientsSet),
+    /// Gives up what a plan names, but for what has been needed since.
+    Condemn(Box<Plan>),
+    /// Says what is gone at every member.
+    Sweep(Swept),
+    /// Names bad chunks.
+    Bad(ChunkBad),
+    /// Makes a checkpoint count.
+    Checkpoint(CheckpointMade),
+    /// Says that a snapshot was read back.
+    Verified(SnapshotVerified),
+    /// Ends the salvage of a branch.
+    Salvaged(BranchSalvaged),
+}
+
+/// What a session says when all was sent.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Root node.
+    pub root: ChunkId,
+    /// Files in it.
+    pub files: u64,
+    /// Directories in it.
+    pub directories: u64,
+    /// Sum of its files' sizes.
+    pub bytes: u64,
+    /// Paths that could not be read.
+    pub problems: u64,
+}
+
+/// Why a proposal is not appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It makes no sense in the present state; says why and what to do.
+    Invalid(String),
+    /// What it names does not exist.
+    Missing(String),
+    /// A commit or a node refers to chunks that are not live: the session sends them and tries again.
+    Chunks(Vec<ChunkId>),
+}
+
+impl From<MissingChildren> for Refusal {
+    fn from(missing: MissingChildren) -> Self {
+        Self::Chunks(missing.0)
+    }
+}
+
+/// What became of a proposal in a draft.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its facts are in the draft.
+    Taken,
+    /// It depends on what is in the draft already: propose it again for the next record.
+    Later,
+    /// It is not appended.
+    Refused(Refusal),
+    /// There is nothing to append: it is so already.
+    Nothing,
+}
+
+/// The facts of one record in the making.
+#[derive(Debug, Default)]
+pub struct Draft {
+    facts: Vec<Fact>,
+    touched: HashSet<SessionId>,
+    packs_named: bool,
+    alone: bool,
+}
+
+impl Draft {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// The facts.
+    pub fn into_facts(self) -> Vec<Fact> {
+        self.facts
+    }
+
+    /// Checks a proposal and takes its facts in.
+    pub fn add(
+        &mut self,
+        state: &State,
+        promises: &mut Promises,
+        clock_millis: i64,
+        proposal: &Proposal,
+    ) -> Outcome {
+        let first = self.facts.is_empty();
+        if self.alone || (!first && must_be_alone(proposal)) {
+            return Outcome::Later;
+        }
+        if let Some(session) = session_of(proposal)
+            && self.touched.contains(&session)
+        {
+            return Outcome::Later;
+        }
+        // Ordinals are handed out from the state: a second set of packs waits for the next record.
+        if matches!(proposal, Proposal::Packs { packs, .. } if !packs.is_empty())
+            && self.packs_named
+        {
+            return Outcome::Later;
+        }
+        let now = state.next_time(clock_millis);
+        match check(state, promises, now, proposal) {
+            Ok(facts) if facts.is_empty() => Outcome::Nothing,
+            Ok(facts) => {
+                self.facts.extend(facts);
+                self.touched.extend(session_of(proposal));
+                self.packs_named |=
+                    matches!(proposal, Proposal::Packs { packs, .. } if !packs.is_empty());
+                self.alone = must_be_alone(proposal);
+                Outcome::Taken
+            }
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+}
+
+fn session_of(proposal: &Proposal) -> Option<SessionId> {
+    match proposal {
+        Proposal::Open(open) => Some(open.session),
+        Proposal::Packs { session, .. } => *session,
+        Proposal::End(end) => Some(end.session),
+        _ => None,
+    }
+}
+
+/// What changes the ground that other checks stand on goes into a record of its own.
+fn must_be_alone(proposal: &Proposal) -> bool {
+    !matches!(
+        proposal,
+        Proposal::Open(_) | Proposal::Packs { .. } | Proposal::End(_)
+    )
+}
+
+fn check(
+    state: &State,
+    promises: &mut Promises,
+    now_millis: i64,
+    proposal: &Proposal,
+) -> Result<Vec<Fact>, Refusal> {
+    let catalog = &state.catalog;
+    let invalid = |why: &str| Err(Refusal::Invalid(why.into()));
+    let missing = |what: String| Err(Refusal::Missing(what));
+    match proposal {
+        Proposal::Open(open) => {
+            if catalog.sessions.contains_key(&open.session)
+                || catalog.snapshots.contains_key(&open.session)
+            {
+                return invalid("the session's id was used before; start a new session");
+            }
+            if catalog.keys.contains_key(&open.key.key) {
+                return invalid("the data key's id was used before; start a new session");
+            }
+            match &catalog.recipients {
+                Some(set) if set.generation == open.key.generation => one(open.clone()),
+                _ => invalid(
+                    "its data key is sealed to a list of recipients that is not in force; open again",
+                ),
+            }
+        }
+        Proposal::Packs {
+            session,
+            packs,
+            commit,
+        } => packs_and_commit(state, *session, packs, commit.as_ref()),
+        Proposal::End(end) => match catalog.sessions.contains_key(&end.session) {
+            true => one(end.clone()),
+            false => Ok(vec![]),
+        },
+        Proposal::Trash(trash) => {
+            for id in &trash.snapshots {
+                let Some(snapshot) = catalog.snapshots.get(id) else {
+                    return missing(format!("snapshot {id}"));
+                };
+                if catalog.is_held(id, &snapshot.source, now_millis) {
+                    return Err(Refusal::Invalid(format!(
+                        "a hold covers snapshot {id}; `holdfast hold list` shows it, `holdfast hold release` ends it"
+                    )));
+                }
+            }
+            one(trash.clone())
+        }
+        Proposal::Recover(recover) => {
+            for id in &recover.snapshots {
+                if !catalog.snapshots.contains_key(id) {
+                    return missing(format!(
+                        "snapshot {id} (in the trash; it may have been collected)"
+                    ));
+                }
+            }
+            one(recover.clone())
+        }
+        Proposal::Hold(hold) => match &hold.cover {
+            Cover::Snapshot(id) if !catalog.snapshots.contains_key(id) => missing(format!(
+                "snapshot {id}: a hold cannot cover what was collected or never was"
+            )),
+            _ => one(hold.clone()),
+        },
+        Proposal::Release(release) => match catalog.holds.contains_key(&release.hold) {
+            true => one(release.clone()),
+            false => missing(format!("hold {}", release.hold)),
+        },
+        Proposal::Found {
+            members,
+            recipients,
+            policy,
+        } => {
+            if !catalog.members.is_empty() || catalog.recipients.is_some() {
+                return invalid("the vault was founded before");
+            }
+            if let Err(error) = recipients.check(state.header.vault, &state.header.root) {
+                return Err(Refusal::Invalid(error.to_string()));
+            }
+            let mut facts: Vec<Fact> = members.iter().cloned().map(Fact::from).collect();
+            facts.push(recipients.clone().into());
+            facts.extend(policy.clone().map(Fact::from));
+            Ok(facts)
+        }
+        Proposal::Policy(policy) if policy.text == catalog.policy => Ok(vec![]),
+        Proposal::Policy(policy) => one(policy.clone()),
+        Proposal::Join(join) if catalog.members.contains_key(&join.site) => {
+            invalid("the site belongs to the vault already")
+        }
+        Proposal::Join(join) => one(join.clone()),
+        Proposal::Leave(leave) => {
+            if catalog.primary.as_ref() == Some(&leave.site) {
+                return invalid("the site is the vault's primary; fail over to another site first");
+            }
+            match catalog.members.contains_key(&leave.site) {
+                true => one(leave.clone()),
+                false => missing(format!("member {}", leave.site)),
+            }
+        }
+        Proposal::Recipients(set) => {
+            if let Err(error) = set.check(state.header.vault, &state.header.root) {
+                return Err(Refusal::Invalid(error.to_string()));
+            }
+            match &catalog.recipients {
+                Some(old) if old.generation >= set.generation => invalid(
+                    "the list of recipients is older than the one in force; read it again and change that",
+                ),
+                _ => one(set.clone()),
+            }
+        }
+        Proposal::Condemn(plan) => condemn::finish(state, promises, now_millis, plan)
+            .map_err(Refusal::Invalid)
+            .map(|condemned: Option<Condemned>| condemned.into_iter().map(Fact::from).collect()),
+        Proposal::Sweep(swept) => {
+            let condemned = |found: Option<bool>| found == Some(true);
+            let packs = swept
+                .packs
+                .iter()
+                .all(|p| condemned(catalog.packs.get(p).map(|i| i.condemned.is_some())));
+            let keys = swept
+                .keys
+                .iter()
+                .all(|k| condemned(catalog.keys.get(k).map(|i| i.condemned.is_some())));
+            match packs && keys {
+                true if swept.packs.is_empty() && swept.keys.is_empty() => Ok(vec![]),
+                true => one(swept.clone()),
+                false => invalid("what was swept was never condemned"),
+            }
+        }
+        Proposal::Bad(bad) => {
+            let live = bad.chunks.iter().filter(|&&o| state.index.is_live(o));
+            let new: Vec<Ordinal> = live
+                .filter(|o| catalog.stale.binary_search(o).is_err())
+                .copied()
+                .collect();
+            match new.is_empty() {
+                true => Ok(vec![]),
+                false => one(ChunkBad {
+                    chunks: new,
+                    who: bad.who.clone(),
+                }),
+            }
+        }
+        Proposal::Checkpoint(made) => one(made.clone()),
+        Proposal::Verified(verified) => match catalog.snapshots.contains_key(&verified.snapshot) {
+            true => one(verified.clone()),
+            false => missing(format!("snapshot {}", verified.snapshot)),
+        },
+        Proposal::Salvaged(branch) => one(branch.clone()),
+    }
+}
+
+fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
+    Ok(vec![fact.into()])
+}
+
+fn packs_and_commit(
+    state: &State,
+    session: Option<SessionId>,
+    packs: &[Pack],
+    commit: Option<&Commit>,
+) -> Result<Vec<Fact>, Refusal> {
+    let known = |scope: &Scope, id: &ChunkId| state.find(scope, id);
+    let mut namer = Namer::new(state.index.next(), known);
+    let mut named: Vec<PackFact> = Vec::new();
+    if let Some(id) = session {
+        let open = state.catalog.sessions.get(&id).ok_or_else(|| ended(id))?;
+        for pack in packs {
+            if pack.footer.scope != open.scope || pack.footer.keys != [open.key.key] {
+                return Err(Refusal::Invalid(
+                    "a pack is not in its session's scope or not under its key".into(),
+                ));
+            }
+        }
+    }
+    for pack in packs {
+        named.push(namer.name(pack)?);
+    }
+    let mut facts: Vec<Fact> = Vec::new();
+    let commit = match (session, commit) {
+        (Some(id), Some(commit)) => Some(check_commit(state, &namer, id, packs, commit)?),
+        _ => None,
+    };
+    if !named.is_empty() {
+        facts.push(
+            PacksAdded {
+                session,
+                packs: named,
+            }
+            .into(),
+        );
+    }
+    facts.extend(commit.map(Fact::from));
+    Ok(facts)
+}
+
+fn ended(id: SessionId) -> Refusal {
+    Refusal::Missing(format!(
+        "session {id}: it has ended; start a new one, what it sent is reused"
+    ))
+}
+
+/// The commit is the check: every chunk that the snapshot refers to must be live. Walks exactly the session's new
+/// nodes; a known node's closure is live by induction (children come first, and a condemn record keeps closures whole).
+fn check_commit<F: Fn(&Scope, &ChunkId) -> Option<Ordinal>>(
+    state: &State,
+    namer: &Namer<F>,
+    id: SessionId,
+    packs: &[Pack],
+    commit: &Commit,
+) -> Result<SnapshotCommitted, Refusal> {
+    let session = state.catalog.sessions.get(&id).ok_or_else(|| ended(id))?;
+    let scope = &session.scope;
+    let Some(root) = namer.ordinal(scope, &commit.root) else {
+        return Err(Refusal::Chunks(vec![commit.root]));
+    };
+    let is_new = |ordinal: Ordinal| {
+        session
+            .named
+            .iter()
+            .any(|run| (run.0..run.1).contains(&ordinal))
+    };
+    let bound = state.index.next();
+    let mut open: Vec<Ordinal> = vec![root];
+    for pack in packs
+        .iter()
+        .filter(|pack| pack.footer.kind == ChunkKind::Node)
+    {
+        let children = pack.footer.chunks.iter().flat_map(|chunk| &chunk.refs);
+        open.extend(children.filter_map(|child| namer.ordinal(scope, child)));
+    }
+    let mut seen = roaring::RoaringTreemap::new();
+    let mut missing = Vec::new();
+    while let Some(ordinal) = open.pop() {
+        if ordinal >= bound || !seen.insert(ordinal.0) {
+            continue;
+        }
+        if !state.index.is_live(ordinal) {
+            missing.extend(state.index.id(ordinal));
+        } else if is_new(ordinal) {
+            open.extend(state.index.refs(ordinal));
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Refusal::Chunks(missing));
+    }
+    let sent: u64 = packs.iter().map(|pack| pack.footer.offset()).sum();
+    Ok(SnapshotCommitted {
+        snapshot: id,
+        root,
+        root_id: commit.root,
+        files: commit.files,
+        directories: commit.directories,
+        bytes: commit.bytes,
+        problems: commit.problems,
+        bytes_sent: session.bytes_sent + sent,
+        time_millis: session.opened_millis,
+    })
+}
+
+/// The level that this release may own.
+pub fn may_own(state: &State) -> bool {
+    state.catalog.level <= LEVEL
+}

@@ -1,0 +1,396 @@
+//! Replication: makes one member's log a longer prefix of the primary's, keys and packs before the record that names them.
+//!
+//! State: how far the member has come. One replicator exists per member and owner; it alone puts records there. It never
+//! overwrites, never skips a record, and copies only bytes that it verified.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use holdfast_format::checkpoint::Manifest;
+use holdfast_format::pack::verify_pack;
+use holdfast_format::{
+    Epoch, Fact, Hash, KeyRef, ObjectName, PackId, Position, Record, Sealed, SiteName, Slot,
+};
+use holdfast_store::{Put, Site};
+
+use crate::error::{Error, Result};
+use crate::fold::catalog::PackInfo;
+use crate::log::reader::{LogReader, read_header};
+use crate::log::writer::{SharedState, put_same};
+
+/// Packs copied at once.
+const COPIES_MAX: usize = 2;
+
+/// What the packer wrote to members while packs were made, so that nothing is read back for them.
+#[derive(Debug, Default)]
+pub struct Written {
+    packs: Mutex<std::collections::HashSet<(SiteName, PackId)>>,
+}
+
+impl Written {
+    /// A pack stands at a member.
+    pub fn note(&self, site: &SiteName, pack: PackId) {
+        self.packs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((site.clone(), pack));
+    }
+
+    fn take(&self, site: &SiteName, pack: PackId) -> bool {
+        self.packs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(site.clone(), pack))
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// One more record stands there.
+    Copied(Position),
+    /// The member has everything that the primary has.
+    Level,
+}
+
+/// Why a member cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Diverged {
+    /// It holds records that are not the primary's: it was left behind by a failover. Failback brings it back.
+    Branch(Position),
+    /// It holds a seal that the primary lacks: another owner took over there.
+    Sealed(Position),
+}
+
+/// Where a member stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Its log is a prefix of the primary's, up to and including this record (none: nothing yet).
+    Prefix(Option<Position>),
+    /// It is not.
+    Diverged(Diverged),
+}
+
+/// Replicates one vault to one member.
+#[derive(Debug)]
+pub struct Replicator {
+    source: Arc<dyn Site>,
+    target: Arc<dyn Site>,
+    state: SharedState,
+    written: Arc<Written>,
+    head: Option<Position>,
+    next: Position,
+}
+
+impl Replicator {
+    /// Finds where the member stands. The record at its head has the same bytes at the primary, so by the chain all
+    /// before it have.
+    pub async fn start(
+        source: Arc<dyn Site>,
+        target: Arc<dyn Site>,
+        state: SharedState,
+        written: Arc<Written>,
+    ) -> Result<std::result::Result<Self, Diverged>> {
+        let standing = standing(&source, &target, &state).await?;
+        let head = match standing {
+            Standing::Prefix(head) => head,
+            Standing::Diverged(why) => return Ok(Err(why)),
+        };
+        let first = Position {
+            epoch: Epoch(1),
+            slot: Slot(0),
+        };
+        let mut this = Self {
+            source,
+            target,
+            state,
+            written,
+            head,
+            next: first,
+        };
+        if let Some(head) = head {
+            let vault = this.vault();
+            let at_head = LogReader::new(this.source.clone(), vault)
+                .read(head)
+                .await?;
+            this.next = match at_head.as_ref().and_then(Record::seal) {
+                Some(seal) => Position {
+                    epoch: seal.next_epoch,
+                    slot: Slot(0),
+                },
+                None => Position {
+                    epoch: head.epoch,
+                    slot: head.slot.next(),
+                },
+            };
+        }
+        Ok(Ok(this))
+    }
+
+    fn vault(&self) -> holdfast_format::VaultId {
+        self.state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .header
+            .vault
+    }
+
+    /// The last record that stands there.
+    pub fn head(&self) -> Option<Position> {
+        self.head
+    }
+
+    /// The member.
+    pub fn site(&self) -> &SiteName {
+        self.target.name()
+    }
+
+    /// Copies the next record with everything that it names, if there is one. `record` is its object if the caller
+    /// has it in memory.
+    pub async fn step(
+        &mut self,
+        record: Option<Record>,
+    ) -> Result<std::result::Result<Step, Diverged>> {
+        let vault = self.vault();
+        let at = self.next;
+        let record = match record.filter(|record| record.position() == at) {
+            Some(record) => record,
+            None => match LogReader::new(self.source.clone(), vault).read(at).await? {
+                Some(record) => record,
+                None => return Ok(Ok(Step::Level)),
+            },
+        };
+        if self.head.is_none() {
+            self.put_header().await?;
+        }
+        self.copy_named(&record).await?;
+        let name = ObjectName::record(vault, at);
+        // ORDER: everything that the record names stands at the member before the record does. A failover to a member
+        // whose log ends here must find all of it.
+        match self.target.put_new(&name, record.sealed()).await? {
+            Put::Created => {}
+            Put::Exists => {
+                let there = self.target.get(&name).await?;
+                if there.as_ref() != Some(&record.object) {
+                    let sealed = there.and_then(|object| Record::open(vault, at, object).ok());
+                    return Ok(Err(match sealed {
+                        Some(other) if other.seal().is_some() => Diverged::Sealed(at),
+                        _ => Diverged::Branch(at),
+                    }));
+                }
+            }
+        }
+        self.head = Some(at);
+        self.next = match record.seal() {
+            Some(seal) => Position {
+                epoch: seal.next_epoch,
+                slot: Slot(0),
+            },
+            None => Position {
+                epoch: at.epoch,
+                slot: at.slot.next(),
+            },
+        };
+        Ok(Ok(Step::Copied(at)))
+    }
+
+    async fn put_header(&self) -> Result<()> {
+        let header = ObjectName::header(self.vault());
+        match self.source.get(&header).await? {
+            Some(object) => put_same(self.target.as_ref(), &header, &Sealed::copied(object)).await,
+            None => Err(Error::Corrupt(format!(
+                "the vault header is missing at site {}",
+                self.source.name()
+            ))),
+        }
+    }
+
+    async fn copy_named(&self, record: &Record) -> Result<()> {
+        let vault = self.vault();
+        for fact in &record.body.facts.0 {
+            match fact {
+                Fact::SessionOpened(open) => self.copy_key(&open.key).await?,
+                Fact::RecipientsSet(set) => {
+                    let name = ObjectName::vault_key(vault, set.generation);
+                    self.copy_hashed(&name, set.vault_key).await?;
+                }
+                Fact::PacksAdded(added) => {
+                    let packs: Vec<PackInfo> = {
+                        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                        let numbers: Vec<_> = added.packs.iter().map(|pack| pack.number).collect();
+                        let id = |number| PackId {
+                            epoch: record.body.epoch,
+                            nonce: record.body.nonce,
+                            number,
+                        };
+                        let wanted: std::collections::HashSet<PackId> =
+                            numbers.into_iter().map(id).collect();
+                        // What was condemned since counts as absent: its bytes may be gone at the primary.
+                        let packs = state.catalog.packs.values();
+                        packs
+                            .filter(|p| wanted.contains(&p.id) && p.condemned.is_none())
+                            .cloned()
+                            .collect()
+                    };
+                    let mut copies = futures::stream::iter(packs)
+                        .map(|pack| self.copy_pack(pack))
+                        .buffer_unordered(COPIES_MAX);
+                    while let Some(copied) = copies.next().await {
+                        copied?;
+                    }
+                }
+                Fact::CheckpointMade(made) => {
+                    self.copy_checkpoint(made.covers, made.manifest).await?
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_key(&self, key: &KeyRef) -> Result<()> {
+        let live = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state
+                .catalog
+                .keys
+                .get(&key.key)
+                .is_some_and(|info| info.condemned.is_none())
+        };
+        if !live {
+            return Ok(());
+        }
+        self.copy_hashed(
+            &ObjectName::session_key(self.vault(), key.key, key.generation),
+            key.hash,
+        )
+        .await
+    }
+
+    /// Copies a small object whose hash the log gives.
+    async fn copy_hashed(&self, name: &ObjectName, hash: Hash) -> Result<()> {
+        if let Some(there) = self.target.get(name).await?
+            && Hash::of(&there) == hash
+        {
+            return Ok(());
+        }
+        let Some(object) = self.source.get(name).await? else {
+            return Err(Error::Corrupt(format!(
+                "{name} is missing at site {}",
+                self.source.name()
+            )));
+        };
+        if Hash::of(&object) != hash {
+            return Err(Error::Corrupt(format!(
+                "{name} at site {} does not have the hash that the log gives",
+                self.source.name()
+            )));
+        }
+        put_same(self.target.as_ref(), name, &Sealed::copied(object)).await
+    }
+
+    async fn copy_pack(&self, pack: PackInfo) -> Result<()> {
+        let name = ObjectName::pack(self.vault(), pack.id);
+        if self.written.take(self.target.name(), pack.id) {
+            return Ok(());
+        }
+        if self
+            .target
+            .head(&name)
+            .await?
+            .is_some_and(|info| info.size == pack.len)
+        {
+            return Ok(());
+        }
+        let Some(object) = self.source.get(&name).await? else {
+            // Swept meanwhile? Then the state says so by now, and it is not missed.
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let live = state
+                .catalog
+                .packs
+                .values()
+                .any(|p| p.id == pack.id && p.condemned.is_none());
+            return match live {
+                true => Err(Error::Corrupt(format!(
+                    "pack {} is missing at site {}",
+                    pack.id,
+                    self.source.name()
+                ))),
+                false => Ok(()),
+            };
+        };
+        verify_pack(pack.id, pack.footer_hash, &object)?;
+        self.target.put_pack(&name, Sealed::copied(object)).await?;
+        Ok(())
+    }
+
+    async fn copy_checkpoint(&self, covers: Position, hash: Hash) -> Result<()> {
+        let vault = self.vault();
+        let name = ObjectName::checkpoint(vault, covers);
+        // An older checkpoint may be gone at the primary; the member does without it.
+        let Some(object) = self.source.get(&name).await? else {
+            return Ok(());
+        };
+        let manifest = Manifest::open(vault, covers, hash, &object)?;
+        for segment in &manifest.segments {
+            let name = ObjectName::segment(vault, segment.hash);
+            match self.copy_hashed(&name, segment.hash).await {
+                Ok(()) => {}
+                Err(Error::Corrupt(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        put_same(self.target.as_ref(), &name, &Sealed::copied(object)).await
+    }
+}
+
+/// Where a member stands against the primary.
+pub async fn standing(
+    source: &Arc<dyn Site>,
+    target: &Arc<dyn Site>,
+    state: &SharedState,
+) -> Result<Standing> {
+    let vault = state
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .header
+        .vault;
+    if read_header(target.as_ref(), vault).await?.is_none() {
+        return Ok(Standing::Prefix(None));
+    }
+    let mut there = LogReader::new(target.clone(), vault);
+    let mut here = LogReader::new(source.clone(), vault);
+    for epoch in there.epochs().await?.into_iter().rev() {
+        let branch = there.branch(epoch).await?;
+        let slots = there.slots(epoch, Slot(0)).await?;
+        let Some(&last) = slots.last() else { continue };
+        if let Some(branch) = branch {
+            // A branch that failback has sealed: the member's history ends at the fork, and the survivor's seal is its last record.
+            let last = Position {
+                epoch,
+                slot: branch.ends_at,
+            };
+            let salvaged = {
+                let state = state.read().unwrap_or_else(PoisonError::into_inner);
+                state
+                    .catalog
+                    .salvaged
+                    .iter()
+                    .any(|s| s.site == *target.name() && s.from == last)
+            };
+            return Ok(match salvaged {
+                true => Standing::Prefix(Some(last)),
+                false => Standing::Diverged(Diverged::Branch(last)),
+            });
+        }
+        let Some(own) = there.read_raw(last).await? else {
+            continue;
+        };
+        return Ok(match here.read(last).await? {
+            Some(record) if record.object == own.object => Standing::Prefix(Some(last)),
+            _ if own.seal().is_some() => Standing::Diverged(Diverged::Sealed(last)),
+            _ => Standing::Diverged(Diverged::Branch(last)),
+        });
+    }
+    Ok(Standing::Prefix(None))
+}

@@ -1,0 +1,115 @@
+//! The command line of `cargo xtask`. Only says what can be asked for; the tasks are in modules of
+//! their own. `tidy` reads it too, to check the `cargo xtask …` lines in the docs.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What developers and CI of Holdfast run.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Find or bring a protoc, then build the workspace.
+    Build(BuildOptions),
+    /// Install and start what the tests need, run them all, stop it again.
+    Test(TestOptions),
+    /// Start the servers that tests talk to, print their addresses as `export` lines, wait for Ctrl-C.
+    ///
+    /// In one shell: `cargo xtask servers`. In another: paste its lines, then `cargo test` what you like.
+    Servers(ServersOptions),
+    /// Build the release binary and run its demo.
+    Demo(DemoOptions),
+    /// Check the rules that no compiler checks: dependency arrows, docs, file sizes and names.
+    Tidy,
+    /// Everything that a change has to pass: fmt, clippy, test, doc, deny, tidy.
+    Ci(CiOptions),
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct BuildOptions {
+    /// Build with the release profile.
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// More arguments for cargo build.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct TestOptions {
+    /// Let moto stand in for Ceph, skip the doc tests, and tell long tests to be short.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Test this package only (can be repeated).
+    #[arg(long, short, value_name = "PACKAGE")]
+    pub(crate) package: Vec<String>,
+    /// Fail if Cargo.lock would have to change.
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// Run only the tests whose names contain one of these.
+    pub(crate) filter: Vec<String>,
+}
+
+impl TestOptions {
+    /// Whether any chosen package runs the built binary.
+    pub(crate) fn needs_binary(&self) -> bool {
+        let runs_it = |package: &String| ["holdfast", "holdfast-tests"].contains(&package.as_str());
+        self.package.is_empty() || self.package.iter().any(runs_it)
+    }
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ServersOptions {
+    /// Let moto stand in for Ceph.
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoOptions {
+    /// What `holdfast demo` is given.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CiOptions {
+    /// Run only these steps, in their usual order.
+    #[arg(value_enum)]
+    pub(crate) steps: Vec<CiStep>,
+    /// Check the dependencies against the advisory database too, which has to be fetched.
+    #[arg(long)]
+    pub(crate) advisories: bool,
+    /// First drop what former runs built of this workspace's own packages (a fresh clone builds them
+    /// anyway), so that a kept target folder does not grow with each run.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum CiStep {
+    Fmt,
+    Clippy,
+    Test,
+    Doc,
+    Deny,
+    Tidy,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

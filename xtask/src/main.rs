@@ -1,0 +1,66 @@
+//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `demo`, `tidy`, `ci`.
+//!
+//! This is the first thing that is built on a fresh machine, so it depends on little and on nothing
+//! that needs protoc. It installs what a step needs, starts the servers that tests talk to, and
+//! leaves nothing behind when it ends: neither after a failure nor after Ctrl-C.
+
+mod cargo;
+mod ci;
+mod cli;
+mod demo;
+mod deny;
+mod interrupt;
+mod leftovers;
+mod packages;
+mod program;
+mod protoc;
+mod python;
+mod repository;
+mod runner;
+mod servers;
+mod steps;
+mod stopwatch;
+mod tally;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Task};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::repository::Repository;
+use crate::runner::Runner;
+use crate::steps::Steps;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            if error.is::<Interrupted>() {
+                ExitCode::from(130)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let repository = Repository::find()?;
+    let runner = Runner::new(Interrupt::listen()?).reaping_orphans()?;
+    match cli.task {
+        Task::Build(options) => cargo::build_workspace(&runner, &repository, &options),
+        Task::Test(options) => {
+            let mut steps = Steps::default();
+            let outcome = test::run(&runner, &repository, &options, &mut steps);
+            test::close(outcome, &steps)
+        }
+        Task::Servers(options) => servers::serve(&runner, &repository, &options),
+        Task::Demo(options) => demo::run(&runner, &repository, &options),
+        Task::Tidy => tidy::run(&runner, &repository),
+        Task::Ci(options) => ci::run(&runner, &repository, &options),
+    }
+}
