@@ -1,19 +1,25 @@
 //! Failover: makes another member the primary, and says first what would be left behind.
+//!
+//! State: none; what was done stands in the logs. Run again after a crash at any point: what was copied stays, a seal
+//! without a claim is followed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_format::{Position, SiteName};
+use holdfast_format::{SiteName, VaultId};
 use holdfast_store::{Site, SiteReader};
 use holdfast_vault::log::reader::read_header;
-use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
+use holdfast_vault::log::takeover::Claimant;
+use holdfast_vault::log::writer::{Sealing, seal};
+use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use holdfast_vault::{SharedState, State, open_state};
 
 use crate::error::{Error, Result};
 use crate::node::{Node, Slot};
+use crate::taking::Take;
 use crate::vault::Vault;
 
-/// How long the old primary is given to answer.
+/// How long a site is given to answer a first question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a failover would do.
@@ -21,7 +27,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct Plan {
     /// The present primary.
     pub from: SiteName,
-    /// Whether it answers: then it is drained, and nothing is left behind.
+    /// Whether it answers: then it is sealed and drained, and nothing is left behind.
     pub primary_answers: bool,
     /// What would be left behind, for people.
     pub left_behind: String,
@@ -32,26 +38,31 @@ pub struct Plan {
 /// Looks at what a failover to `to` would do.
 pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> {
     let id = slot.header.vault;
-    let target = node.sites.open(to).await?;
-    if read_header(target.site.as_ref(), id).await?.is_none() {
-        return Err(Error::Missing(format!(
-            "vault {} at site {to}",
-            slot.header.name
-        )));
-    }
-    let reader: Arc<dyn SiteReader> = target.site.clone();
-    let there = open_state(&reader, id, &node.cache_of(id)).await?;
-    if !there.catalog.members.contains_key(to) {
-        return Err(Error::Invalid(format!(
-            "site {to} does not belong to vault {}",
-            slot.header.name
-        )));
-    }
+    let target = node.sites.open(to).await?.site;
+    let reader: Arc<dyn SiteReader> = target.clone();
+    let there = match open_state(&reader, id, &node.cache_of(id)).await {
+        Ok(state) => Some(state),
+        Err(Error::Missing(_)) => None,
+        Err(error) => return Err(error),
+    };
     let owned = slot.vault.as_ref();
-    let from = match (owned, &there.catalog.primary) {
-        (Some(vault), _) => vault.primary.site.name().clone(),
-        (None, Some(primary)) => primary.clone(),
-        (None, None) => return Err(Error::Invalid("the vault has no primary yet".into())),
+    // Who belongs is best known to the owner; without one, to the member itself.
+    let (is_member, from) = match (owned, &there) {
+        (Some(vault), _) => (
+            vault.state().catalog.members.contains_key(to),
+            Some(vault.primary.site.name().clone()),
+        ),
+        (None, Some(there)) => (
+            there.catalog.members.contains_key(to),
+            there.catalog.primary.clone(),
+        ),
+        (None, None) => (false, None),
+    };
+    let (true, Some(from)) = (is_member, from) else {
+        return Err(Error::Invalid(format!(
+            "site {to} does not belong to vault {}; `holdfast site list` shows its sites",
+            slot.header.name
+        )));
     };
     if from == *to {
         return Err(Error::Invalid(format!(
@@ -59,20 +70,23 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
             slot.header.name
         )));
     }
-    let answers = match node.sites.open(&from).await {
-        Ok(opened) => matches!(
-            tokio::time::timeout(ANSWER_WITHIN, read_header(opened.site.as_ref(), id)).await,
-            Ok(Ok(Some(_)))
-        ),
-        Err(_) => false,
-    };
-    let (left_behind, loses_nothing) = match (answers, owned) {
-        (true, _) => ("nothing".into(), true),
-        (false, None) => (
+    let answers = answering(node, id, &from).await.is_some();
+    let (left_behind, loses_nothing) = match (answers, owned, there) {
+        (true, _, _) => ("nothing".into(), true),
+        (false, _, None) => {
+            return Err(Error::Unavailable(format!(
+                "site {from} does not answer and site {to} holds nothing of vault {} yet: there is nothing to fail over to",
+                slot.header.name
+            )));
+        }
+        (false, None, Some(_)) => (
             "unknown: this coordinator has not seen its last records".into(),
             false,
         ),
-        (false, Some(vault)) => last_known(vault, &there),
+        (false, Some(vault), Some(there)) => {
+            let longest = longest(node, id, there, &from).await;
+            last_known(vault, &longest)
+        }
     };
     Ok(Plan {
         from,
@@ -80,6 +94,29 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
         left_behind,
         loses_nothing,
     })
+}
+
+/// A site, if it answers and holds the vault.
+async fn answering(node: &Node, id: VaultId, name: &SiteName) -> Option<Arc<dyn Site>> {
+    let opened = node.sites.open(name).await.ok()?;
+    let header = tokio::time::timeout(ANSWER_WITHIN, read_header(opened.site.as_ref(), id)).await;
+    matches!(header, Ok(Ok(Some(_)))).then_some(opened.site)
+}
+
+/// The longest history that any member but the primary holds: the failover takes it along.
+async fn longest(node: &Node, id: VaultId, there: State, from: &SiteName) -> State {
+    let mut longest = there;
+    let members: Vec<SiteName> = longest.catalog.members.keys().cloned().collect();
+    for name in members.iter().filter(|name| *name != from) {
+        if let Some(site) = answering(node, id, name).await {
+            let site: Arc<dyn SiteReader> = site;
+            match open_state(&site, id, &node.cache_of(id)).await {
+                Ok(state) if state.chain.head > longest.chain.head => longest = state,
+                _ => {}
+            }
+        }
+    }
+    longest
 }
 
 /// What the owner acknowledged and the target lacks.
@@ -101,7 +138,7 @@ fn last_known(vault: &Vault, there: &State) -> (String, bool) {
     )
 }
 
-/// Carries a failover out. Crash anywhere and run it again: what was copied stays, a seal without a claim is followed.
+/// Carries a failover out.
 pub async fn carry_out(
     node: &Arc<Node>,
     slot: &Slot,
@@ -109,39 +146,87 @@ pub async fn carry_out(
     plan: &Plan,
 ) -> Result<Arc<Vault>> {
     let id = slot.header.vault;
-    if let Some(vault) = &slot.vault {
-        // ORDER: this owner stops appending before the last records are copied: what it acknowledges after the copy would
-        // stay behind.
-        vault.end().await;
-    }
-    if plan.primary_answers {
-        let source = node.sites.open(&plan.from).await?.site;
-        let target = node.sites.open(to).await?.site;
-        drain(node, slot, source, target).await?;
-    }
-    node.move_to(id, to).await
+    // Held to the end: the node's clockwork would take the vault back at its old primary meanwhile.
+    let _changing = node.changing().await;
+    node.give_up(id, format!("it is being moved to site {to}"))
+        .await;
+    let target = node.sites.open(to).await?.site;
+    let claimant = match plan.primary_answers {
+        true => Some(seal_and_drain(node, slot, &plan.from, &target).await?),
+        false => {
+            gather(node, id, &plan.from, &target).await?;
+            None
+        }
+    };
+    node.take(id, &Take::At(to.clone(), claimant)).await
 }
 
-/// Copies everything that the old primary still has beyond the target.
-async fn drain(
+/// Closes the epoch at the old primary and copies everything up to the seal.
+async fn seal_and_drain(
     node: &Arc<Node>,
     slot: &Slot,
-    source: Arc<dyn Site>,
-    target: Arc<dyn Site>,
-) -> Result<Option<Position>> {
+    from: &SiteName,
+    target: &Arc<dyn Site>,
+) -> Result<Claimant> {
     let id = slot.header.vault;
+    let credentials = node.credentials(&slot.header).await?;
+    let source = node.sites.open(from).await?.site;
     let reader: Arc<dyn SiteReader> = source.clone();
-    let state = open_state(&reader, id, &node.cache_of(id)).await?;
-    let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
-    let mut replicator =
-        match Replicator::start(source, target.clone(), shared, Arc::default()).await? {
-            Ok(replicator) => replicator,
-            Err(diverged) => return Err(apart(target.name(), &diverged)),
+    loop {
+        let state = open_state(&reader, id, &node.cache_of(id)).await?;
+        let claimant = node.new_claimant(id, &state).await?;
+        let sealing = seal(
+            &node.context,
+            source.clone(),
+            &credentials,
+            claimant,
+            state,
+            &node.stop,
+        );
+        match sealing.await? {
+            Sealing::Sealed(state) => {
+                drain(*state, source, target.clone()).await?;
+                return Ok(claimant);
+            }
+            Sealing::Superseded(_) => {}
+        }
+    }
+}
+
+/// The old primary does not answer: takes what any other reachable member holds beyond the target.
+async fn gather(
+    node: &Arc<Node>,
+    id: VaultId,
+    from: &SiteName,
+    target: &Arc<dyn Site>,
+) -> Result<()> {
+    let reader: Arc<dyn SiteReader> = target.clone();
+    let there = open_state(&reader, id, &node.cache_of(id)).await?;
+    for name in there.catalog.members.keys() {
+        if name == from || name == target.name() {
+            continue;
+        }
+        let Some(source) = answering(node, id, name).await else {
+            continue;
         };
+        let reader: Arc<dyn SiteReader> = source.clone();
+        let state = open_state(&reader, id, &node.cache_of(id)).await?;
+        if state.chain.head > there.chain.head {
+            drain(state, source, target.clone()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies everything that `source`, whose fold is `state`, has beyond the target.
+async fn drain(state: State, source: Arc<dyn Site>, target: Arc<dyn Site>) -> Result<()> {
+    let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
+    let started = Replicator::start(source, target.clone(), shared, Arc::default()).await?;
+    let mut replicator = started.map_err(|diverged| apart(target.name(), &diverged))?;
     loop {
         match replicator.step(None).await? {
             Ok(Step::Copied(_)) => {}
-            Ok(Step::Level) => return Ok(replicator.head()),
+            Ok(Step::Level) => return Ok(()),
             Err(diverged) => return Err(apart(target.name(), &diverged)),
         }
     }
@@ -155,26 +240,5 @@ fn apart(site: &SiteName, diverged: &Diverged) -> Error {
         Diverged::Sealed(at) => Error::Fenced(format!(
             "another owner sealed the log at site {site} at {at}"
         )),
-    }
-}
-
-/// What a salvage brought back.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Salvaged {
-    /// Snapshots committed again.
-    pub snapshots: u64,
-    /// Records of the branch.
-    pub records: u64,
-}
-
-/// Brings a site that was left behind back. A site whose log is a prefix follows by itself: there is nothing to salvage.
-pub async fn salvage(vault: &Arc<Vault>, name: &SiteName) -> Result<Salvaged> {
-    let target = vault.sites.open(name).await?.site;
-    match standing(&vault.primary.site, &target, &vault.shared).await? {
-        Standing::Prefix(_) => {
-            vault.follow_members();
-            Ok(Salvaged::default())
-        }
-        Standing::Diverged(diverged) => Err(apart(name, &diverged)),
     }
 }

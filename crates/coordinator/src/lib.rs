@@ -8,9 +8,11 @@ pub mod failover;
 pub mod lease;
 pub mod node;
 pub mod repair;
+pub mod salvage;
 pub mod serve;
 pub mod services;
 pub mod sites;
+mod taking;
 pub mod vault;
 
 pub use error::{Error, Result};

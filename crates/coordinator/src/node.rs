@@ -9,15 +9,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use holdfast_context::Context;
-use holdfast_format::{Certificate, Epoch, SecretKey, SiteName, VaultHeader, VaultId};
-use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
-use holdfast_store::{SiteOptions, SiteReader};
+use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
+use holdfast_placement::{CoordinatorInfo, LeaseId, Placement, VaultEntry};
+use holdfast_store::SiteOptions;
+use holdfast_vault::SegmentCache;
 use holdfast_vault::log::reader::list_vaults;
-use holdfast_vault::{Credentials, SegmentCache, State, Takeover, Writer, open_state};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, from_placement};
 use crate::sites::Sites;
+use crate::taking::Take;
 use crate::vault::Vault;
 
 /// What a node starts from.
@@ -110,6 +111,14 @@ impl Node {
                 tracing::warn!(%error, "a site known from before is left aside");
             }
         }
+        for entry in placement.vaults().await.map_err(from_placement)? {
+            let progress = placement.progress(entry.vault).await;
+            for (site, progress) in progress.map_err(from_placement)? {
+                if progress.replicated.is_some() {
+                    sites.held_records(&site);
+                }
+            }
+        }
         let node = Arc::new(Self {
             started_millis: context.now_millis(),
             context,
@@ -141,7 +150,7 @@ impl Node {
         &self.lease
     }
 
-    fn slots(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<VaultId, Slot>> {
+    pub(crate) fn slots(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<VaultId, Slot>> {
         self.vaults.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -211,7 +220,7 @@ impl Node {
                 continue;
             }
             let id = slot.header.vault;
-            if let Err(error) = self.take(id, None).await {
+            if let Err(error) = self.take(id, &Take::AtPrimary).await {
                 tracing::warn!(vault = %slot.header.name, %error, "the vault is not open");
                 if let Some(slot) = self.slots().get_mut(&id) {
                     slot.trouble = error.to_string();
@@ -267,162 +276,7 @@ impl Node {
         )
     }
 
-    async fn credentials(&self, header: &VaultHeader) -> Result<Credentials> {
-        let known = self
-            .placement
-            .certificates(header.vault)
-            .await
-            .map_err(from_placement)?;
-        let own = self.options.key.public();
-        for bytes in known {
-            let Ok(certificate) = Certificate::decode(&bytes) else {
-                continue;
-            };
-            if certificate.writer == own && certificate.check(header.vault, &header.root).is_ok() {
-                return Ok(Credentials {
-                    coordinator: self.options.name.clone(),
-                    key: self.options.key.clone(),
-                    certificate,
-                });
-            }
-        }
-        Err(Error::Denied(format!(
-            "this coordinator has no certificate for vault {}; `holdfast vault attach` with the vault's identity or \
-             recovery kit gives it one",
-            header.name
-        )))
-    }
-
-    /// Opens the state of a vault at the site where its newest history stands.
-    async fn newest(&self, id: VaultId, only: Option<&SiteName>) -> Result<(SiteName, State)> {
-        let cache = self.cache_of(id);
-        let mut newest: Option<(SiteName, State)> = None;
-        let mut trouble = Vec::new();
-        for (name, _, _) in self.sites.list() {
-            if only.is_some_and(|only| *only != name) {
-                continue;
-            }
-            let opened = match self.sites.open(&name).await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    trouble.push(error.to_string());
-                    continue;
-                }
-            };
-            let site: Arc<dyn SiteReader> = opened.site;
-            match open_state(&site, id, &cache).await {
-                Ok(state) => {
-                    if newest
-                        .as_ref()
-                        .is_none_or(|(_, best)| best.chain.head < state.chain.head)
-                    {
-                        newest = Some((name, state));
-                    }
-                }
-                Err(Error::Missing(_)) => {}
-                Err(error) => trouble.push(format!("site {name}: {error}")),
-            }
-        }
-        newest.ok_or_else(|| {
-            Error::Unavailable(format!(
-                "its log cannot be read anywhere: {}",
-                trouble.join("; ")
-            ))
-        })
-    }
-
-    /// Takes a vault over, at its primary or at `at` (failover).
-    pub async fn take(self: &Arc<Self>, id: VaultId, at: Option<&SiteName>) -> Result<Arc<Vault>> {
-        let (_, mut state) = self.newest(id, at).await?;
-        let header = state.header.clone();
-        let credentials = self.credentials(&header).await?;
-        if !holdfast_vault::propose::may_own(&state) {
-            return Err(Error::TooNew(format!(
-                "vault {} needs a newer holdfast",
-                header.name
-            )));
-        }
-        let primary = match (at, &state.catalog.primary) {
-            (Some(site), _) => site.clone(),
-            (None, Some(primary)) => primary.clone(),
-            (None, None) => self.found_at(id)?,
-        };
-        let opened = self.sites.open(&primary).await?;
-        let site: Arc<dyn SiteReader> = opened.site.clone();
-        if at.is_none() {
-            // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
-            state = open_state(&site, id, &self.cache_of(id)).await?;
-        }
-        let log_before_millis = state.chain.time_millis;
-        let stop = self.stop.child_token();
-        loop {
-            let floor = state.chain.next().epoch;
-            let new_vault = state.chain.head.is_none();
-            let epoch = match new_vault {
-                true => Epoch(1),
-                false => self
-                    .placement
-                    .issue_epoch(id, floor)
-                    .await
-                    .map_err(from_placement)?,
-            };
-            match self
-                .placement
-                .acquire(id, &self.lease, epoch)
-                .await
-                .map_err(from_placement)?
-            {
-                Acquire::Granted => {}
-                Acquire::HeldBy(owner) => {
-                    if let Some(slot) = self.slots().get_mut(&id) {
-                        slot.owner = owner.coordinator.clone();
-                    }
-                    return Err(Error::Unavailable(format!(
-                        "coordinator {} owns it",
-                        owner.coordinator
-                    )));
-                }
-            }
-            let taken = Writer::take_over(
-                &self.context,
-                opened.site.clone(),
-                credentials.clone(),
-                epoch,
-                state,
-                stop.clone(),
-            )
-            .await?;
-            match taken {
-                Takeover::Owner(writer) => {
-                    let vault = Vault::start(
-                        self.context.clone(),
-                        opened,
-                        self.sites.clone(),
-                        *writer,
-                        self.cache_of(id),
-                        log_before_millis,
-                        stop,
-                    );
-                    self.remember(&vault).await;
-                    return Ok(vault);
-                }
-                Takeover::Superseded(_, reached) => {
-                    let _ = reached;
-                    state = open_state(&site, id, &self.cache_of(id)).await?;
-                }
-            }
-        }
-    }
-
-    fn found_at(&self, id: VaultId) -> Result<SiteName> {
-        let slots = self.vaults.read().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .get(&id)
-            .map(|slot| slot.found_at.clone())
-            .ok_or_else(|| Error::Missing(format!("vault {id}")))
-    }
-
-    async fn remember(&self, vault: &Arc<Vault>) {
+    pub(crate) async fn remember(&self, vault: &Arc<Vault>) {
         let (members, primary): (Vec<SiteName>, SiteName) = {
             let state = vault.state();
             (
@@ -480,12 +334,17 @@ impl Node {
         {
             return Ok(vault);
         }
-        self.take(id, None).await
+        self.take(id, &Take::AtPrimary).await
     }
 
-    /// Ends this node's ownership of a vault and takes it again at another member.
-    pub async fn move_to(self: &Arc<Self>, id: VaultId, to: &SiteName) -> Result<Arc<Vault>> {
-        let _changing = self.changing.lock().await;
+    /// Keeps ownerships as they are for as long as the guard lives: nothing is taken, nothing is given up by the node's
+    /// own clockwork meanwhile.
+    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Ends this node's ownership of a vault, if it has it. The caller holds [`Self::changing`].
+    pub(crate) async fn give_up(&self, id: VaultId, why: String) {
         let owned = self
             .list()
             .into_iter()
@@ -495,10 +354,9 @@ impl Node {
             vault.end().await;
             if let Some(slot) = self.slots().get_mut(&id) {
                 slot.vault = None;
-                slot.trouble = format!("it is being moved to site {to}");
+                slot.trouble = why;
             }
         }
-        self.take(id, Some(to)).await
     }
 
     /// Stops: every vault is given up in order, the lease last.

@@ -25,6 +25,8 @@ struct Known {
     url: String,
     opened: Option<Opened>,
     trouble: String,
+    /// It held a vault's records before: a folder that is empty now is likely a disk that is not mounted.
+    held: bool,
 }
 
 impl Sites {
@@ -62,10 +64,18 @@ impl Sites {
                         url: url.into(),
                         opened: None,
                         trouble,
+                        held: false,
                     },
                 );
                 Ok(())
             }
+        }
+    }
+
+    /// A site is known to have held records: from now on it is opened only if it is a site still.
+    pub fn held_records(&self, name: &SiteName) {
+        if let Some(known) = self.write().get_mut(name) {
+            known.held = true;
         }
     }
 
@@ -81,7 +91,11 @@ impl Sites {
         if let Some(opened) = known.opened {
             return Ok(opened);
         }
-        let opened = open_for_writing(&self.context, name.clone(), &known.url, &self.options).await;
+        let options = SiteOptions {
+            create: !known.held,
+            ..self.options.clone()
+        };
+        let opened = open_for_writing(&self.context, name.clone(), &known.url, &options).await;
         let mut sites = self.write();
         let Some(slot) = sites.get_mut(name) else {
             return Err(Error::Missing(format!("site {name}")));
@@ -101,6 +115,25 @@ impl Sites {
                 })
             }
         }
+    }
+
+    /// Opens a site anew and puts it in the place of the one that was open: for a disk that was replaced on purpose. An
+    /// empty or absent folder becomes a new site.
+    pub async fn reopen(&self, name: &SiteName) -> Result<Opened> {
+        let before = self.write().get_mut(name).map(|known| {
+            (
+                known.opened.take(),
+                std::mem::replace(&mut known.held, false),
+            )
+        });
+        let opened = self.open(name).await;
+        if let (Err(_), Some((open, held)), Some(known)) =
+            (&opened, before, self.write().get_mut(name))
+        {
+            known.opened = known.opened.take().or(open);
+            known.held |= held;
+        }
+        opened
     }
 
     /// All sites: name, URL, why it cannot be used (empty when it can).

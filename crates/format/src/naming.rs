@@ -1,8 +1,9 @@
 //! How a record names packs and chunks: compactly, by ordinals wherever the log already has one.
 //!
 //! A chunk gets its ordinal from the first record that names it. The fact lists a pack's chunks in their order in the
-//! pack: a new chunk by its id, a known one (moved by the collector, or sent twice) by its ordinal. A node's references
-//! are ordinals too: children come first, so each has one.
+//! pack: a new chunk by its id, a known one (moved by the collector, or sent twice) by its ordinal, and one that came
+//! along in a copied frame and is needed by nobody not at all. A node's references are ordinals too: children come
+//! first, so each has one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,7 +48,8 @@ pub struct PackFact {
     #[n(8)]
     #[cbor(with = "minicbor::bytes")]
     pub frames: Vec<u8>,
-    /// For each chunk: its length × 2 + (1 if known), then its ordinal if known, else the 32 bytes of its id.
+    /// For each chunk: its length × 4 + how it is named (0 new, 1 known, 2 not indexed), then the 32 bytes of its id if
+    /// it is new, its ordinal if it is known, nothing if it is not indexed.
     #[n(9)]
     #[cbor(with = "minicbor::bytes")]
     pub chunks: Vec<u8>,
@@ -65,7 +67,14 @@ pub enum NamedAs {
     New(ChunkId),
     /// It has this ordinal already.
     Known(Ordinal),
+    /// Not at all: it lies in a frame that was copied for other chunks' sake, and nobody needs it. Only the footer
+    /// keeps its id, which the frame's seal covers.
+    Unindexed,
 }
+
+const NEW: u64 = 0;
+const KNOWN: u64 = 1;
+const UNINDEXED: u64 = 2;
 
 /// One chunk of a [`PackFact`], unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,35 +125,46 @@ impl<F: Fn(&Scope, &ChunkId) -> Option<Ordinal>> Namer<F> {
         self.next
     }
 
-    /// Names a finished pack. On [`MissingChildren`] nothing was named.
-    pub fn name(&mut self, pack: &Pack) -> std::result::Result<PackFact, MissingChildren> {
+    /// Names a finished pack: chunks that are live keep their ordinals, of the others those that `takes` wants become
+    /// new ones. On [`MissingChildren`] nothing was named.
+    pub fn name(
+        &mut self,
+        pack: &Pack,
+        takes: impl Fn(&ChunkId) -> bool,
+    ) -> std::result::Result<PackFact, MissingChildren> {
         let footer = &pack.footer;
         let scope = &footer.scope;
         // First look, then name: a refused pack must leave no trace.
         let mut inside: HashSet<ChunkId> = HashSet::new();
         let mut missing = Vec::new();
         for chunk in &footer.chunks {
-            for child in &chunk.refs {
-                if !inside.contains(child) && self.ordinal(scope, child).is_none() {
-                    missing.push(*child);
+            // A known node's references are live, else it would not be.
+            let known = self.ordinal(scope, &chunk.id).is_some();
+            if known || takes(&chunk.id) {
+                for child in chunk.refs.iter().filter(|_| !known) {
+                    if !inside.contains(child) && self.ordinal(scope, child).is_none() {
+                        missing.push(*child);
+                    }
                 }
+                inside.insert(chunk.id);
             }
-            inside.insert(chunk.id);
         }
         if !missing.is_empty() {
             return Err(MissingChildren(missing));
         }
         let (mut chunks, mut refs) = (Vec::new(), Vec::new());
         for chunk in &footer.chunks {
-            let known = self.ordinal(scope, &chunk.id);
-            put_varint(
-                &mut chunks,
-                u64::from(chunk.len) << 1 | u64::from(known.is_some()),
-            );
-            if let Some(ordinal) = known {
+            let head = u64::from(chunk.len) << 2;
+            if let Some(ordinal) = self.ordinal(scope, &chunk.id) {
+                put_varint(&mut chunks, head | KNOWN);
                 put_varint(&mut chunks, ordinal.0);
                 continue;
             }
+            if !takes(&chunk.id) {
+                put_varint(&mut chunks, head | UNINDEXED);
+                continue;
+            }
+            put_varint(&mut chunks, head | NEW);
             chunks.extend_from_slice(&chunk.id.0);
             if footer.kind == ChunkKind::Node {
                 put_varint(&mut refs, chunk.refs.len() as u64);
@@ -239,29 +259,34 @@ impl PackFact {
         for (frame, (_, count)) in self.frame_list()?.into_iter().enumerate() {
             for _ in 0..count {
                 let head = take_varint(what, &mut chunks)?;
-                let len = head >> 1;
+                let len = head >> 2;
                 if len > CHUNK_BYTES_MAX as u64 {
                     return Err(Error::corrupt(what, "a chunk is impossibly long"));
                 }
                 let mut named = NamedChunk {
-                    name: NamedAs::Known(Ordinal(0)),
+                    name: NamedAs::Unindexed,
                     len: len as u32,
                     frame: frame as u32,
                     refs: Vec::new(),
                 };
-                if head & 1 == 1 {
-                    let ordinal = take_varint(what, &mut chunks)?;
-                    if ordinal >= next {
-                        return Err(Error::corrupt(what, "a known chunk was never named"));
+                match head & 3 {
+                    NEW => {
+                        let id = take_bytes(what, &mut chunks, 32)?;
+                        named.name = NamedAs::New(ChunkId::from_slice(id)?);
+                        if kind == ChunkKind::Node {
+                            named.refs = take_refs(&mut refs, next)?;
+                        }
+                        next += 1;
                     }
-                    named.name = NamedAs::Known(Ordinal(ordinal));
-                } else {
-                    named.name =
-                        NamedAs::New(ChunkId::from_slice(take_bytes(what, &mut chunks, 32)?)?);
-                    if kind == ChunkKind::Node {
-                        named.refs = take_refs(&mut refs, next)?;
+                    KNOWN => {
+                        let ordinal = take_varint(what, &mut chunks)?;
+                        if ordinal >= next {
+                            return Err(Error::corrupt(what, "a known chunk was never named"));
+                        }
+                        named.name = NamedAs::Known(Ordinal(ordinal));
                     }
-                    next += 1;
+                    UNINDEXED => {}
+                    _ => return Err(Error::corrupt(what, "a chunk is named in no known way")),
                 }
                 out.push(named);
             }
@@ -342,20 +367,20 @@ mod tests {
             (*c == id(3)).then_some(Ordinal(4))
         });
         let data = namer
-            .name(&pack(
-                ChunkKind::Data,
-                &[(1, vec![]), (3, vec![]), (2, vec![])],
-            ))
+            .name(
+                &pack(ChunkKind::Data, &[(1, vec![]), (3, vec![]), (2, vec![])]),
+                |_| true,
+            )
             .unwrap();
         let named = data.unpack(Ordinal(10)).unwrap();
         assert_eq!(named[0].name, NamedAs::New(id(1)));
         assert_eq!(named[1].name, NamedAs::Known(Ordinal(4)));
         assert_eq!((named[2].name, named[2].frame), (NamedAs::New(id(2)), 1));
         let nodes = namer
-            .name(&pack(
-                ChunkKind::Node,
-                &[(5, vec![2, 1, 3, 2]), (6, vec![5])],
-            ))
+            .name(
+                &pack(ChunkKind::Node, &[(5, vec![2, 1, 3, 2]), (6, vec![5])]),
+                |_| true,
+            )
             .unwrap();
         let named = nodes.unpack(Ordinal(12)).unwrap();
         assert_eq!(named[0].refs, [11, 10, 4, 11].map(Ordinal));
@@ -366,10 +391,33 @@ mod tests {
     #[test]
     fn a_node_before_its_children_is_refused_and_leaves_no_trace() {
         let mut namer = Namer::new(Ordinal(0), |_: &Scope, _: &ChunkId| None);
-        let refused = namer.name(&pack(ChunkKind::Node, &[(5, vec![6]), (6, vec![])]));
+        let refused = namer.name(&pack(ChunkKind::Node, &[(5, vec![6]), (6, vec![])]), |_| {
+            true
+        });
         assert_eq!(refused, Err(MissingChildren(vec![id(6)])));
         assert_eq!(namer.next(), Ordinal(0));
         assert_eq!(namer.ordinal(&Scope::vault(), &id(6)), None);
+    }
+
+    /// A copied frame may hold dead nodes whose children are gone: they are carried along and not named.
+    #[test]
+    fn what_nobody_needs_is_carried_along_unnamed() {
+        let known = |_: &Scope, c: &ChunkId| (*c == id(3)).then_some(Ordinal(4));
+        let mut namer = Namer::new(Ordinal(10), known);
+        let copied = pack(ChunkKind::Node, &[(3, vec![8]), (5, vec![9]), (6, vec![3])]);
+        let fact = namer.name(&copied, |c| *c == id(6)).unwrap();
+        let named = fact.unpack(Ordinal(10)).unwrap();
+        let names: Vec<NamedAs> = named.iter().map(|chunk| chunk.name).collect();
+        assert_eq!(
+            names,
+            [
+                NamedAs::Known(Ordinal(4)),
+                NamedAs::Unindexed,
+                NamedAs::New(id(6))
+            ]
+        );
+        assert_eq!(named[2].refs, [Ordinal(4)]);
+        assert_eq!(namer.next(), Ordinal(11));
     }
 
     proptest! {
@@ -380,7 +428,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(frames in prop::collection::vec(any::<u8>(), 0..20), chunks in prop::collection::vec(any::<u8>(), 0..200), refs in prop::collection::vec(any::<u8>(), 0..50), kind in 0..2u8) {
-            let mut fact = Namer::new(Ordinal(0), |_: &Scope, _: &ChunkId| None).name(&pack(ChunkKind::Data, &[(1, vec![])])).unwrap();
+            let mut fact = Namer::new(Ordinal(0), |_: &Scope, _: &ChunkId| None).name(&pack(ChunkKind::Data, &[(1, vec![])]), |_| true).unwrap();
             fact.chunks = chunks;
             fact.refs = refs;
             fact.kind = kind;

@@ -124,49 +124,103 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-
 fn rss(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    text.lines().find(|l| l.starts_with("VmHWM")).and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    text.lines()
+        .find(|l| l.starts_with("VmHWM"))
+        .and_then(|l| l.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0)
 }
 
 async fn timed(stage: &Stage, words: &[&str]) {
     let began = std::time::Instant::now();
-    let mut child = stage.command(words).stdout(Stdio::inherit()).spawn().unwrap();
+    let mut child = stage
+        .command(words)
+        .stdout(Stdio::inherit())
+        .spawn()
+        .unwrap();
     let pid = child.id();
     let mut peak = 0;
     loop {
         peak = peak.max(rss(pid));
-        if child.try_wait().unwrap().is_some() { break; }
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    eprintln!("{:?}: {:.2} s, peak {} MB, coordinator {} MB", words, began.elapsed().as_secs_f64(), peak / 1024, rss(std::process::id()) / 1024);
+    eprintln!(
+        "{:?}: {:.2} s, peak {} MB, coordinator {} MB",
+        words,
+        began.elapsed().as_secs_f64(),
+        peak / 1024,
+        rss(std::process::id()) / 1024
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn speed() {
     let stage = Stage::new().await;
-    stage.run(0, &["vault", "create", "db", "--sites", "on", "--identity-out", "identity"]).await;
+    stage
+        .run(
+            0,
+            &[
+                "vault",
+                "create",
+                "db",
+                "--sites",
+                "on",
+                "--identity-out",
+                "identity",
+            ],
+        )
+        .await;
     let big = stage.at("tree/big");
     std::fs::create_dir_all(stage.at("tree")).unwrap();
     {
         use std::io::Write;
         let mut file = std::fs::File::create(&big).unwrap();
-        for _ in 0..128 { file.write_all(&noise(16 << 20)).unwrap(); }
+        for _ in 0..128 {
+            file.write_all(&noise(16 << 20)).unwrap();
+        }
     }
     let path = stage.at("tree").display().to_string();
     timed(&stage, &["backup", "--vault", "db", "--source", "b", &path]).await;
-    timed(&stage, &["backup", "--vault", "db", "--source", "b", &path, "--no-cache"]).await;
+    timed(
+        &stage,
+        &[
+            "backup",
+            "--vault",
+            "db",
+            "--source",
+            "b",
+            &path,
+            "--no-cache",
+        ],
+    )
+    .await;
     timed(&stage, &["backup", "--vault", "db", "--source", "b", &path]).await;
-    timed(&stage, &["restore", "--vault", "db", "latest", "--target", "out"]).await;
+    timed(
+        &stage,
+        &["restore", "--vault", "db", "latest", "--target", "out"],
+    )
+    .await;
     std::fs::remove_dir_all(stage.at("out")).unwrap();
     std::fs::remove_file(&big).unwrap();
     for n in 0..20000u32 {
-        let text: Vec<u8> = (0..n % 8000).flat_map(|k| (k.wrapping_mul(2654435761 ^ n)).to_string().into_bytes()).take((n % 16000) as usize).collect();
+        let text: Vec<u8> = (0..n % 8000)
+            .flat_map(|k| (k.wrapping_mul(2654435761 ^ n)).to_string().into_bytes())
+            .take((n % 16000) as usize)
+            .collect();
         write(&stage.at("tree").join(format!("d{}/f{n}", n % 100)), &text);
     }
     timed(&stage, &["backup", "--vault", "db", "--source", "c", &path]).await;
     timed(&stage, &["backup", "--vault", "db", "--source", "c", &path]).await;
-    timed(&stage, &["restore", "--vault", "db", "--source", "c", "latest", "--target", "out2"]).await;
+    timed(
+        &stage,
+        &[
+            "restore", "--vault", "db", "--source", "c", "latest", "--target", "out2",
+        ],
+    )
+    .await;
     timed(&stage, &["verify", "--vault", "db", "--read-data"]).await;
 }

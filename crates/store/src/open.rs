@@ -16,8 +16,8 @@ use crate::url::SiteUrl;
 
 /// Opens a site for writing, and probes it: a server without an atomic create is refused.
 ///
-/// A `file:` folder that is absent (its parent must be there) or empty becomes a new site; whether a site that is
-/// empty should be is for the caller to know. Errors: `Invalid` for a URL or folder that cannot be meant, `Refused` for
+/// A `file:` folder that is absent (its parent must be there) or empty becomes a new site, unless the options say that
+/// it must be one already; whether a site that is empty should be is for the caller to know. Errors: `Invalid` for a URL or folder that cannot be meant, `Refused` for
 /// a server that cannot be used, else what the site answers.
 pub async fn open_for_writing(
     context: &Context,
@@ -26,7 +26,10 @@ pub async fn open_for_writing(
     options: &SiteOptions,
 ) -> Result<Opened> {
     let opened = match url.parse()? {
-        SiteUrl::File { path } => both(FileSite::create(context, name, &path).await?),
+        SiteUrl::File { path } if options.create => {
+            both(FileSite::create(context, name, &path).await?)
+        }
+        SiteUrl::File { path } => both(FileSite::open_again(context, name, &path).await?),
         SiteUrl::Memory { name: key } => both(MemorySite::create(context, name, &key)),
         SiteUrl::S3(url) => both(S3Site::open(name, &url, options)?),
     };

@@ -1,11 +1,14 @@
-//! How a site is spoken to. Nothing here touches safety; the defaults suit production.
+//! How a site is opened and spoken to; the defaults suit production.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a site is spoken to. Only `s3:` sites use these.
+/// How a site is opened and spoken to. All but `create` concern `s3:` sites only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteOptions {
+    /// Whether opening a `file:` site for writing makes a new one of a folder that is absent or empty. Off for a site that
+    /// held something before: its disk is likely not mounted.
+    pub create: bool,
     /// The file that `profile=` in a URL refers to. None: `$AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`.
     pub credentials_file: Option<PathBuf>,
     /// Longest wait for a connection.
@@ -30,6 +33,7 @@ pub struct SiteOptions {
 impl Default for SiteOptions {
     fn default() -> Self {
         Self {
+            create: true,
             credentials_file: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),

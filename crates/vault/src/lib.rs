@@ -1,5 +1,6 @@
 //! The log, the chunk index, reading, writing, fencing, sweeping.
 
+pub mod branch;
 pub mod checkpoint;
 pub mod collect;
 pub mod error;

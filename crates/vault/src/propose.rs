@@ -25,13 +25,24 @@ pub enum Proposal {
     Open(SessionOpened),
     /// Adds a session's packs, which are at the primary already, and perhaps commits its snapshot.
     Packs {
-        /// The session; absent for packs of frames that exist already.
-        session: Option<SessionId>,
+        /// The session.
+        session: SessionId,
         /// The packs, children first.
         packs: Vec<Pack>,
         /// Commit behind them.
         commit: Option<Commit>,
     },
+    /// Adds packs of frames that exist already: moved by the collector, or copied out of a branch.
+    Copies {
+        /// The packs, children first.
+        packs: Vec<Pack>,
+        /// Chunks in them that are not live here and become so. Whatever else is not live is carried along unnamed.
+        fresh: HashSet<ChunkId>,
+    },
+    /// Opens a session of a branch again, so that what it committed there can be committed here.
+    Reopen(SessionOpened),
+    /// Commits a snapshot of a branch again, whose chunks are here by now; its ordinal is looked up anew.
+    Recommit(SnapshotCommitted),
     /// Ends a session without a snapshot.
     End(SessionEnded),
     /// Puts snapshots into the trash.
@@ -156,9 +167,7 @@ impl Draft {
             return Outcome::Later;
         }
         // Ordinals are handed out from the state: a second set of packs waits for the next record.
-        if matches!(proposal, Proposal::Packs { packs, .. } if !packs.is_empty())
-            && self.packs_named
-        {
+        if names_packs(proposal) && self.packs_named {
             return Outcome::Later;
         }
         let now = state.next_time(clock_millis);
@@ -167,8 +176,7 @@ impl Draft {
             Ok(facts) => {
                 self.facts.extend(facts);
                 self.touched.extend(session_of(proposal));
-                self.packs_named |=
-                    matches!(proposal, Proposal::Packs { packs, .. } if !packs.is_empty());
+                self.packs_named |= names_packs(proposal);
                 self.alone = must_be_alone(proposal);
                 Outcome::Taken
             }
@@ -177,10 +185,17 @@ impl Draft {
     }
 }
 
+fn names_packs(proposal: &Proposal) -> bool {
+    match proposal {
+        Proposal::Packs { packs, .. } | Proposal::Copies { packs, .. } => !packs.is_empty(),
+        _ => false,
+    }
+}
+
 fn session_of(proposal: &Proposal) -> Option<SessionId> {
     match proposal {
         Proposal::Open(open) => Some(open.session),
-        Proposal::Packs { session, .. } => *session,
+        Proposal::Packs { session, .. } => Some(*session),
         Proposal::End(end) => Some(end.session),
         _ => None,
     }
@@ -190,7 +205,7 @@ fn session_of(proposal: &Proposal) -> Option<SessionId> {
 fn must_be_alone(proposal: &Proposal) -> bool {
     !matches!(
         proposal,
-        Proposal::Open(_) | Proposal::Packs { .. } | Proposal::End(_)
+        Proposal::Open(_) | Proposal::Packs { .. } | Proposal::Copies { .. } | Proposal::End(_)
     )
 }
 
@@ -225,6 +240,45 @@ fn check(
             packs,
             commit,
         } => packs_and_commit(state, *session, packs, commit.as_ref()),
+        Proposal::Copies { packs, fresh } => {
+            let mut namer = Namer::new(state.index.next(), |scope: &Scope, id: &ChunkId| {
+                state.find(scope, id)
+            });
+            let named = packs
+                .iter()
+                .map(|pack| namer.name(pack, |id| fresh.contains(id)));
+            let packs = named.collect::<Result<Vec<PackFact>, _>>()?;
+            one(PacksAdded {
+                session: None,
+                packs,
+            })
+        }
+        Proposal::Reopen(open) => {
+            if catalog.snapshots.contains_key(&open.session) {
+                return invalid("its snapshot is here already");
+            }
+            let known = catalog.keys.get(&open.key.key);
+            if known.is_some_and(|k| k.condemned.is_some() || k.reference != open.key) {
+                return invalid("its data key was given up here, or is another by now");
+            }
+            match catalog.sessions.contains_key(&open.session) {
+                true => Ok(vec![]),
+                false => one(open.clone()),
+            }
+        }
+        Proposal::Recommit(commit) => {
+            let Some(session) = catalog.sessions.get(&commit.snapshot) else {
+                return Err(ended(commit.snapshot));
+            };
+            // Children first: what is live here has everything below it.
+            match state.find(&session.scope, &commit.root_id) {
+                Some(root) => one(SnapshotCommitted {
+                    root,
+                    ..commit.clone()
+                }),
+                None => Err(Refusal::Chunks(vec![commit.root_id])),
+            }
+        }
         Proposal::End(end) => match catalog.sessions.contains_key(&end.session) {
             true => one(end.clone()),
             false => Ok(vec![]),
@@ -352,39 +406,35 @@ fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
 
 fn packs_and_commit(
     state: &State,
-    session: Option<SessionId>,
+    id: SessionId,
     packs: &[Pack],
     commit: Option<&Commit>,
 ) -> Result<Vec<Fact>, Refusal> {
     let known = |scope: &Scope, id: &ChunkId| state.find(scope, id);
     let mut namer = Namer::new(state.index.next(), known);
     let mut named: Vec<PackFact> = Vec::new();
-    if let Some(id) = session {
-        let open = state.catalog.sessions.get(&id).ok_or_else(|| ended(id))?;
-        for pack in packs {
-            if pack.footer.scope != open.scope || pack.footer.keys != [open.key.key] {
-                return Err(Refusal::Invalid(
-                    "a pack is not in its session's scope or not under its key".into(),
-                ));
-            }
+    let open = state.catalog.sessions.get(&id).ok_or_else(|| ended(id))?;
+    for pack in packs {
+        if pack.footer.scope != open.scope || pack.footer.keys != [open.key.key] {
+            return Err(Refusal::Invalid(
+                "a pack is not in its session's scope or not under its key".into(),
+            ));
         }
     }
     for pack in packs {
-        named.push(namer.name(pack)?);
+        named.push(namer.name(pack, |_| true)?);
     }
     let mut facts: Vec<Fact> = Vec::new();
-    let commit = match (session, commit) {
-        (Some(id), Some(commit)) => Some(check_commit(state, &namer, id, packs, commit)?),
-        _ => None,
+    let commit = match commit {
+        Some(commit) => Some(check_commit(state, &namer, id, packs, commit)?),
+        None => None,
     };
     if !named.is_empty() {
-        facts.push(
-            PacksAdded {
-                session,
-                packs: named,
-            }
-            .into(),
-        );
+        let added = PacksAdded {
+            session: Some(id),
+            packs: named,
+        };
+        facts.push(added.into());
     }
     facts.extend(commit.map(Fact::from));
     Ok(facts)

@@ -360,37 +360,57 @@ pub async fn standing(
     }
     let mut there = LogReader::new(target.clone(), vault);
     let mut here = LogReader::new(source.clone(), vault);
+    // An epoch that the primary does not have belongs to a branch: to one that was closed and salvaged, if the next older
+    // epoch says so, else to one that was not.
+    let mut foreign: Option<Position> = None;
     for epoch in there.epochs().await?.into_iter().rev() {
         let branch = there.branch(epoch).await?;
-        let slots = there.slots(epoch, Slot(0)).await?;
-        let Some(&last) = slots.last() else { continue };
+        let Some(&last) = there.slots(epoch, Slot(0)).await?.last() else {
+            continue;
+        };
         if let Some(branch) = branch {
-            // A branch that failback has sealed: the member's history ends at the fork, and the survivor's seal is its last record.
+            // The member's history ends at the fork, and the survivor's seal is its last record.
             let last = Position {
                 epoch,
                 slot: branch.ends_at,
             };
-            let salvaged = {
-                let state = state.read().unwrap_or_else(PoisonError::into_inner);
-                state
-                    .catalog
-                    .salvaged
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            let salvaged = &state.catalog.salvaged;
+            return Ok(
+                match salvaged
                     .iter()
                     .any(|s| s.site == *target.name() && s.from == last)
-            };
-            return Ok(match salvaged {
-                true => Standing::Prefix(Some(last)),
-                false => Standing::Diverged(Diverged::Branch(last)),
-            });
+                {
+                    true => Standing::Prefix(Some(last)),
+                    false => Standing::Diverged(Diverged::Branch(last)),
+                },
+            );
         }
-        let Some(own) = there.read_raw(last).await? else {
-            continue;
+        let first = Position {
+            epoch,
+            slot: Slot(0),
         };
-        return Ok(match here.read(last).await? {
-            Some(record) if record.object == own.object => Standing::Prefix(Some(last)),
-            _ if own.seal().is_some() => Standing::Diverged(Diverged::Sealed(last)),
-            _ => Standing::Diverged(Diverged::Branch(last)),
+        if !is_same(&mut here, &there, first).await? {
+            foreign = Some(first);
+            continue;
+        }
+        let own = there.read_raw(last).await?;
+        let is_seal = own.is_some_and(|own| own.seal().is_some());
+        let same = is_same(&mut here, &there, last).await?;
+        return Ok(match foreign {
+            None if same => Standing::Prefix(Some(last)),
+            _ if is_seal && !same => Standing::Diverged(Diverged::Sealed(last)),
+            other => Standing::Diverged(Diverged::Branch(other.unwrap_or(last))),
         });
     }
-    Ok(Standing::Prefix(None))
+    Ok(match foreign {
+        Some(first) => Standing::Diverged(Diverged::Branch(first)),
+        None => Standing::Prefix(None),
+    })
+}
+
+/// Whether both sites hold the same record at a position.
+async fn is_same(here: &mut LogReader, there: &LogReader, at: Position) -> Result<bool> {
+    let (own, other) = (here.read(at).await?, there.read_raw(at).await?);
+    Ok(matches!((own, other), (Some(own), Some(other)) if own.object == other.object))
 }

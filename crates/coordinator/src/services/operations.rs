@@ -17,7 +17,9 @@ use super::Service;
 use super::convert::{self, Answer, answer, site_name};
 use crate::error::{Error, Result, status};
 use crate::failover;
+use crate::salvage::Salvaged;
 use crate::vault::Vault;
+use crate::vault::collector::BringBack;
 
 type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
 
@@ -106,30 +108,57 @@ impl Service {
             true => vault
                 .standings()
                 .into_iter()
-                .filter(|(_, s)| s.diverged)
+                .filter(|(_, standing)| standing.diverged || !standing.reachable)
                 .map(|(name, _)| name)
                 .collect(),
         };
         let mut response = v1::FailbackResponse::default();
         for name in &names {
-            let salvaged = failover::salvage(&vault, name).await?;
+            let salvaged = self.bring_back(&vault, name).await?;
             response.snapshots_salvaged += salvaged.snapshots;
             response.records_salvaged += salvaged.records;
+            response.notes.extend(salvaged.notes);
         }
-        let vault = match (request.make_primary, names.first()) {
+        let target = match request.site.is_empty() {
+            false => names.first().cloned(),
+            true if names.len() == 1 => names.first().cloned(),
+            true => None,
+        };
+        let vault = match (request.make_primary, target) {
+            (false, _) => vault,
+            (true, Some(site)) if site == *vault.primary.site.name() => vault,
             (true, Some(site)) => {
                 let head = vault.state().chain.head;
                 if let Some(head) = head {
                     vault.wait_everywhere(head).await?;
                 }
                 let slot = self.node.find(&request.vault)?;
-                let plan = failover::plan(&self.node, &slot, site).await?;
-                failover::carry_out(&self.node, &slot, site, &plan).await?
+                let plan = failover::plan(&self.node, &slot, &site).await?;
+                failover::carry_out(&self.node, &slot, &site, &plan).await?
             }
-            _ => vault,
+            (true, None) => {
+                return Err(Error::Invalid(
+                    "no single site was left behind: name the one that becomes the primary with --site".into(),
+                ));
+            }
         };
         response.vault = Some(convert::open_vault(&self.node, &vault));
         Ok(response)
+    }
+
+    async fn bring_back(&self, vault: &Arc<Vault>, site: &SiteName) -> Result<Salvaged> {
+        let gone = || Error::Fenced("this coordinator no longer owns the vault".into());
+        let collector = vault
+            .collector()
+            .ok_or_else(|| Error::Unavailable("the vault is still being opened".into()))?;
+        let (reply, back) = tokio::sync::oneshot::channel();
+        let message = BringBack {
+            node: self.node.clone(),
+            site: site.clone(),
+            reply,
+        };
+        collector.tell(message).await.map_err(|_| gone())?;
+        back.await.map_err(|_| gone())?
     }
 
     async fn check(&self, request: v1::VerifyRequest, to: &Sender) -> Result<()> {

@@ -3,10 +3,10 @@
 //! State: none between runs; everything that waits to be swept stands in the log. It alone is handed the right to
 //! delete. Any doubt ends a run, loudly; the next run still happens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use holdfast_format::{ChunkKind, Pack, PackBuilder, PackOrdinal, Position, SiteName};
+use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal, Position, SiteName};
 use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
 use holdfast_store::SiteReader;
 use holdfast_vault::Proposal;
@@ -24,6 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::Vault;
 use super::upload::put_pack;
 use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::salvage::{self, Salvaged};
 
 /// See the module.
 #[derive(Debug)]
@@ -125,6 +127,30 @@ impl Message<Collect> for Collector {
     }
 }
 
+/// Bring a site back that was left behind: in the collector's turn, so that nothing is condemned while its snapshots are
+/// committed again.
+#[derive(Debug)]
+pub struct BringBack {
+    /// The node, which issues epochs.
+    pub node: Arc<Node>,
+    /// The site.
+    pub site: SiteName,
+    /// What came back.
+    pub reply: oneshot::Sender<Result<Salvaged>>,
+}
+
+impl Message<BringBack> for Collector {
+    type Reply = ();
+
+    async fn handle(&mut self, message: BringBack, _: &mut Context<Self, ()>) {
+        let Some(vault) = self.vault.upgrade() else {
+            return;
+        };
+        let result = salvage::bring_back(&message.node, &vault, &message.site).await;
+        let _ = message.reply.send(result);
+    }
+}
+
 /// Sweep what waits, if it can be by now.
 #[derive(Debug)]
 pub struct Sweep;
@@ -176,7 +202,7 @@ impl Run {
         }
         let proposal = {
             let state = vault.state();
-            Plan::new(&state, &marked, condemn, &self.who)
+            Plan::new(&state, &marked, condemn, self.keys_from(), &self.who)
         };
         if let Some(proposal) = proposal {
             vault.append(Proposal::Condemn(Box::new(proposal))).await?;
@@ -186,6 +212,20 @@ impl Run {
             self.tell(Progress::Done(report)).await;
         }
         Ok(done)
+    }
+
+    /// While a member has not reached this owner's epoch it may turn out to hold a branch: the keys that a salvage would
+    /// need stay until it has.
+    fn keys_from(&self) -> Epoch {
+        let epoch = self.vault.claimant.epoch;
+        let standings = self.vault.standings();
+        let all_here = standings.values().all(|standing| {
+            !standing.diverged && standing.head.is_some_and(|at| at.epoch == epoch)
+        });
+        match all_here {
+            true => Epoch(0),
+            false => epoch,
+        }
     }
 
     /// Marks on a copy of the state, so that backups go on, and plans.
@@ -362,10 +402,9 @@ impl Run {
         put_pack(&self.vault, &pack).await?;
         let packs = vec![pack.without_body()];
         self.vault
-            .append(Proposal::Packs {
-                session: None,
+            .append(Proposal::Copies {
                 packs,
-                commit: None,
+                fresh: HashSet::new(),
             })
             .await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! One vault that this coordinator owns: what its actors and the services share.
 
 pub mod collector;
+pub mod herald;
 pub mod keeper;
 pub mod replica;
 pub mod session;
@@ -74,10 +75,13 @@ pub struct Vault {
     /// Bounds the packs that are written to other members straight from memory.
     pub(crate) direct: Arc<tokio::sync::Semaphore>,
     sessions: Mutex<std::collections::HashMap<holdfast_format::SessionId, Arc<session::Slot>>>,
+    /// How far members had come at least, as placement was told.
+    progress: Mutex<BTreeMap<SiteName, Position>>,
 }
 
 impl Vault {
-    /// Starts the actors of a vault that was just taken over.
+    /// Starts the actors of a vault that was just taken over. `progress` is how far members had come before.
+    #[expect(clippy::too_many_arguments, reason = "wiring")]
     pub fn start(
         context: Context,
         primary: Opened,
@@ -85,6 +89,7 @@ impl Vault {
         writer: Writer,
         cache: SegmentCache,
         log_before_millis: i64,
+        progress: BTreeMap<SiteName, Position>,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let shared = writer.state().clone();
@@ -124,6 +129,7 @@ impl Vault {
             next_pack: AtomicU64::new(0),
             direct: Arc::new(tokio::sync::Semaphore::new(DIRECT_PACKS_MAX)),
             sessions: Mutex::default(),
+            progress: Mutex::new(progress),
         });
         vault.follow_members();
         let collector = Collector::spawn_with_mailbox(vault.clone(), kameo::mailbox::bounded(16));
@@ -230,6 +236,35 @@ impl Vault {
         }
     }
 
+    /// A member may be another one by now, or may follow again: its replica looks at once, from the start.
+    pub(crate) fn nudge_member(self: &Arc<Self>, site: &SiteName) {
+        {
+            let mut replicas = self
+                .replicas
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some((actor, _)) = replicas.remove(site) {
+                actor.kill();
+            }
+        }
+        self.follow_members();
+    }
+
+    /// How far a member had come at least; `None` if it is not known to have held anything.
+    pub(crate) fn progress_of(&self, site: &SiteName) -> Option<Position> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.get(site).copied()
+    }
+
+    /// A member has come so far; with `None`, it is taken for a new one.
+    pub(crate) fn note_progress(&self, site: &SiteName, at: Option<Position>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match at {
+            Some(at) => progress.insert(site.clone(), at),
+            None => progress.remove(site),
+        };
+    }
+
     /// Where each other member stands.
     pub fn standings(&self) -> BTreeMap<SiteName, Standing> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
@@ -319,8 +354,10 @@ impl Vault {
         if snapshot.trash.is_some() {
             return "trash";
         }
-        let (at, members) = (snapshot.committed_at, state.catalog.members.len());
-        let verified = snapshot.verified.len() >= members && members > 0;
+        let at = snapshot.committed_at;
+        let mut members = state.catalog.members.keys();
+        let verified = members.all(|site| snapshot.verified.contains_key(site))
+            && !state.catalog.members.is_empty();
         drop(state);
         match self.is_everywhere(at) {
             true if verified => "verified",

@@ -165,7 +165,17 @@ impl Replica {
             )
             .await?;
             match started {
-                Ok(replicator) => self.replicator = Some(replicator),
+                Ok(replicator) => {
+                    let held = vault.progress_of(&self.args.site);
+                    if let (None, Some(held)) = (replicator.head(), held) {
+                        return Err(Error::Unavailable(format!(
+                            "site {0} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or \
+                             mend its URL; if it was emptied or replaced on purpose, `holdfast failback --site {0}` fills it anew",
+                            self.args.site
+                        )));
+                    }
+                    self.replicator = Some(replicator);
+                }
                 Err(diverged) => return self.diverged(vault, diverged),
             }
             self.tell_standing(vault).await?;
@@ -189,11 +199,12 @@ impl Replica {
     fn diverged(&mut self, vault: &Arc<Vault>, diverged: Diverged) -> crate::Result<bool> {
         self.replicator = None;
         let trouble = match diverged {
-            Diverged::Branch(at) => format!(
+            // A seal of an older epoch is a branch's: somebody took over there before this owner's claim.
+            Diverged::Branch(at) | Diverged::Sealed(at) if !fences(vault, &diverged) => format!(
                 "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback` brings \
                  it back with nothing lost"
             ),
-            Diverged::Sealed(at) => {
+            Diverged::Branch(at) | Diverged::Sealed(at) => {
                 // Another owner took over there. What this one still commits would be a branch.
                 tracing::error!(site = %self.args.site, %at, "a member holds a seal that the primary lacks: fenced");
                 vault.stop.cancel();
@@ -283,4 +294,9 @@ impl Replica {
         }
         Ok(records)
     }
+}
+
+/// Whether a member's divergence ends this ownership: somebody sealed this owner's own epoch there.
+fn fences(vault: &Vault, diverged: &Diverged) -> bool {
+    matches!(diverged, Diverged::Sealed(at) if at.epoch == vault.claimant.epoch)
 }

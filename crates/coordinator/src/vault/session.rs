@@ -341,7 +341,7 @@ impl Stream {
             return Ok(Ok(()));
         }
         let proposal = Proposal::Packs {
-            session: Some(self.session),
+            session: self.session,
             packs,
             commit,
         };

@@ -28,6 +28,7 @@ pub(crate) struct FailbackArgs {
 struct View {
     snapshots_salvaged: u64,
     records_salvaged: u64,
+    notes: Vec<String>,
     vault: VaultView,
 }
 
@@ -47,6 +48,7 @@ pub(crate) async fn run(call: &Call, args: FailbackArgs) -> Outcome {
         output::json(&View {
             snapshots_salvaged: report.snapshots_salvaged,
             records_salvaged: report.records_salvaged,
+            notes: report.notes,
             vault: VaultView::from(&report.vault),
         })?;
         return Ok(Exit::Done);
@@ -56,6 +58,9 @@ pub(crate) async fn run(call: &Call, args: FailbackArgs) -> Outcome {
         output::count(report.snapshots_salvaged),
         output::count(report.records_salvaged)
     ))?;
+    for note in &report.notes {
+        output::line(format_args!("  look at this: {note}"))?;
+    }
     describe(&report.vault)?;
     Ok(Exit::Done)
 }

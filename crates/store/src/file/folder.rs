@@ -62,7 +62,10 @@ impl Folder {
                     format!("opening site {site}"),
                     format!("the folder {} holds no site", path.display()),
                 )
-                .next("check that its disk is mounted, and that the URL is right"));
+                .next(format!(
+                    "check that its disk is mounted, and that the URL is right; if it was replaced on purpose, \
+                     `holdfast failback --site {site}` takes it as it is now"
+                )));
             }
         };
         Ok(Self {
@@ -164,7 +167,9 @@ fn gone(site: &SiteName, path: &Path) -> Error {
             path.display()
         ),
     )
-    .next("mount its disk again; if it was replaced on purpose, restart holdfast")
+    .next(format!(
+        "mount its disk again; if it was replaced on purpose, `holdfast failback --site {site}` takes it as it is now"
+    ))
 }
 
 pub(super) fn failed(site: &SiteName, verb: &str, path: &Path, errno: Errno) -> Error {

@@ -63,6 +63,16 @@ impl FileSite {
         Ok(Self::over(context, name, path, folder))
     }
 
+    /// Opens a folder for writing that must hold a site already.
+    pub(crate) async fn open_again(context: &Context, name: SiteName, path: &Path) -> Result<Self> {
+        let (site, at, chance) = (name.clone(), path.to_path_buf(), context.clone());
+        let folder = context.run_blocking(move || {
+            Folder::open(site.clone(), at.clone())?;
+            Folder::create(site, at, &chance)
+        });
+        Ok(Self::over(context, name, path, folder.await?))
+    }
+
     fn over(context: &Context, name: SiteName, path: &Path, folder: Folder) -> Self {
         Self {
             context: context.clone(),

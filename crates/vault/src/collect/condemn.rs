@@ -1,7 +1,7 @@
 //! From a mark to a condemn record: the plan, and its completion in the writer's turn.
 
 use holdfast_format::fact::Condemned;
-use holdfast_format::{Epoch, Ordinal, PackOrdinal, Position, SnapshotId};
+use holdfast_format::{Epoch, KeyId, Ordinal, PackOrdinal, Position, SnapshotId};
 use roaring::RoaringTreemap;
 
 use super::mark::{Mark, blocked_by, idle_keys};
@@ -23,13 +23,22 @@ pub struct Plan {
     pub snapshots: Vec<SnapshotId>,
     /// Packs to give up, once nothing live is at home in them.
     pub packs: Vec<PackOrdinal>,
+    /// Keys that came before this epoch stay, used or not: a member that was left behind may hold snapshots under them,
+    /// which a salvage brings back.
+    pub keys_from: Epoch,
     /// Who asked.
     pub who: String,
 }
 
 impl Plan {
     /// A plan from a mark: gives up every live chunk that was not reached, and the packs in `packs`.
-    pub fn new(state: &State, mark: &Mark, packs: Vec<PackOrdinal>, who: &str) -> Option<Self> {
+    pub fn new(
+        state: &State,
+        mark: &Mark,
+        packs: Vec<PackOrdinal>,
+        keys_from: Epoch,
+        who: &str,
+    ) -> Option<Self> {
         let head = state.chain.head?;
         let mut absent = RoaringTreemap::new();
         absent.insert_range(0..mark.bound.0);
@@ -42,6 +51,7 @@ impl Plan {
             absent,
             snapshots: mark.leaving.clone(),
             packs,
+            keys_from,
             who: who.into(),
         })
     }
@@ -116,7 +126,12 @@ pub fn finish(
         })
         .copied()
         .collect();
-    let keys = idle_keys(state, &packs);
+    let keys: Vec<KeyId> = (idle_keys(state, &packs).into_iter())
+        .filter(|key| {
+            let known = catalog.keys.get(key);
+            known.is_some_and(|known| known.added.epoch >= plan.keys_from)
+        })
+        .collect();
     if absent.is_empty() && snapshots.is_empty() && packs.is_empty() && keys.is_empty() {
         return Ok(None);
     }

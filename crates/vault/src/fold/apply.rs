@@ -75,14 +75,24 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
             {
                 return Err("the session's id was used before".into());
             }
-            let key = KeyInfo {
-                reference: open.key,
-                scope: open.scope.clone(),
-                condemned: None,
-                added: at,
+            // A session of a branch that is opened again by a salvage may bring a key that is known from before the fork.
+            let same = |known: &KeyInfo| {
+                known.reference == open.key
+                    && known.scope == open.scope
+                    && known.condemned.is_none()
             };
-            if catalog.keys.insert(open.key.key, key).is_some() {
-                return Err("the data key's id was used before".into());
+            match catalog.keys.get(&open.key.key) {
+                Some(known) if same(known) => {}
+                Some(_) => return Err("the data key's id was used before".into()),
+                None => {
+                    let key = KeyInfo {
+                        reference: open.key,
+                        scope: open.scope.clone(),
+                        condemned: None,
+                        added: at,
+                    };
+                    catalog.keys.insert(open.key.key, key);
+                }
             }
         }
         Fact::PacksAdded(added) => add_packs(state, record, added)?,
@@ -243,6 +253,7 @@ fn add_pack(state: &mut State, record: &Record, fact: &PackFact) -> Result<Named
                 state.index.set_home(ordinal, pack, chunk.frame);
                 again.push(ordinal);
             }
+            NamedAs::Unindexed => {}
         }
     }
     let next = state.index.next();

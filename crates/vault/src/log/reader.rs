@@ -1,6 +1,8 @@
 //! Reading a log at one site, in order, without trusting it.
 //!
 //! State: for each epoch that was entered, whether a branch seal cuts it short there. A reader never writes.
+//! [`LogReader::of_branch`] reads what lies there instead, from some epoch on and up to a branch seal: for the salvage
+//! alone.
 //!
 //! A site that was left behind by a failover holds records that are not history. Its epoch ends, once failback has been
 //! there, with a seal whose `ends_at` is the fork and which embeds the seal that stands at the survivor: from `ends_at`
@@ -26,6 +28,8 @@ pub struct LogReader {
     site: Arc<dyn SiteReader>,
     vault: VaultId,
     branches: HashMap<Epoch, Option<Branch>>,
+    /// From which epoch on branches are read as they lie there.
+    lies_from: Option<Epoch>,
 }
 
 /// Where an epoch's history ends although records follow there.
@@ -46,6 +50,15 @@ impl LogReader {
             site,
             vault,
             branches: HashMap::new(),
+            lies_from: None,
+        }
+    }
+
+    /// A reader of what lies at a site that was left behind, history or not, from epoch `from` on.
+    pub fn of_branch(site: Arc<dyn SiteReader>, vault: VaultId, from: Epoch) -> Self {
+        Self {
+            lies_from: Some(from),
+            ..Self::new(site, vault)
         }
     }
 
@@ -109,32 +122,43 @@ impl LogReader {
     /// Whether an epoch ends in a branch there. Asked once for each epoch: a branch seal is written only at a site
     /// that no writer and no replicator of ours appends to.
     pub async fn branch(&mut self, epoch: Epoch) -> Result<Option<Branch>> {
+        if self.lies_from.is_some_and(|from| epoch >= from) {
+            return Ok(None);
+        }
         if let Some(known) = self.branches.get(&epoch) {
             return Ok(known.clone());
         }
-        let branch = match self.slots(epoch, Slot(0)).await?.last() {
-            None => return Ok(None),
-            Some(&last) => match self.read_raw(last).await?.as_ref().and_then(Record::seal) {
-                Some(seal) if seal.ends_at != last.slot => {
-                    let survivor = seal.survivor.clone().ok_or_else(|| {
-                        Error::Corrupt(format!("the branch seal at {last} names no survivor"))
-                    })?;
-                    Some(Branch {
-                        ends_at: seal.ends_at,
-                        sealed_at: last.slot,
-                        survivor: survivor.into(),
-                    })
-                }
-                _ => None,
-            },
+        let Some(&last) = self.slots(epoch, Slot(0)).await?.last() else {
+            return Ok(None);
+        };
+        let branch = match self.read_raw(last).await? {
+            Some(record) => self.branch_of(&record).await?,
+            None => None,
         };
         self.branches.insert(epoch, branch.clone());
         Ok(branch)
     }
 
-    /// Forgets what was learnt of an epoch's branch: after a failback wrote its seal.
-    pub fn forget_branch(&mut self, epoch: Epoch) {
-        self.branches.remove(&epoch);
+    /// The branch that a record closes, if it is a branch's seal.
+    async fn branch_of(&self, record: &Record) -> Result<Option<Branch>> {
+        let at = record.position();
+        let Some(seal) = record.seal().filter(|seal| seal.ends_at != at.slot) else {
+            return Ok(None);
+        };
+        let bad = |why: &str| Error::Corrupt(format!("the branch seal at {at}: {why}"));
+        // What takes the branch's place is checked by the chain; that the branch may be left out, here.
+        let header = self.header().await?;
+        let header = header.ok_or_else(|| Error::Missing(format!("vault {}", self.vault)))?;
+        seal.certificate.check(header.vault, &header.root)?;
+        if seal.certificate.writer != record.body.writer {
+            return Err(bad("it is signed by another than its certificate names"));
+        }
+        let survivor = seal.survivor.clone();
+        Ok(Some(Branch {
+            ends_at: seal.ends_at,
+            sealed_at: at.slot,
+            survivor: survivor.ok_or_else(|| bad("it names no survivor"))?.into(),
+        }))
     }
 
     /// Folds everything that stands there behind the state's head; gives the number of records. Reads ahead.

@@ -62,51 +62,24 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Takes a vault over at `site`: follows its log from `state`, seals the epoch that is open, claims `epoch`.
-    /// A new vault's `state` has no record yet; its first epoch is 1.
+    /// Takes a vault over at `site`: follows its log from `state`, seals the epoch that is open, claims the claimant's.
+    /// A new vault's `state` has no record yet; its first epoch is 1. If the claimant's own seal stands there already
+    /// (see [`seal`]), only the claim is left to do.
     pub async fn take_over(
         context: &Context,
         site: Arc<dyn Site>,
         credentials: Credentials,
-        epoch: Epoch,
+        claimant: Claimant,
         state: State,
         stop: CancellationToken,
     ) -> Result<Takeover> {
-        let nonce = ClaimNonce(context.random());
-        let claimant = Claimant { epoch, nonce };
-        credentials
-            .certificate
-            .check(state.header.vault, &state.header.root)?;
-        let mut claim = Claiming {
-            context,
-            reader: LogReader::new(site.clone(), state.header.vault),
-            site: site.clone(),
-            credentials: &credentials,
-            claimant,
-            state,
-            written: None,
-        };
-        let new_vault = claim.state.chain.head.is_none();
-        let (mut now, mut effect) = claimant.start(claim.state.chain.next(), new_vault);
-        while effect != takeover::Effect::End {
-            if stop.is_cancelled() {
-                return Err(Error::Unavailable("the coordinator is stopping".into()));
-            }
-            let event = claim.carry_out(effect).await?;
-            (now, effect) = claimant.step(now, event);
-        }
-        match now {
+        let mut claim = Claiming::new(context, &site, &credentials, claimant, state)?;
+        match claim.drive(&stop, |_| false).await? {
             takeover::State::Owner => {}
             takeover::State::Superseded(epoch) => {
                 return Ok(Takeover::Superseded(epoch, Box::new(claim.state)));
             }
-            takeover::State::Unfit => {
-                return Err(Error::Denied(format!(
-                    "site {} let a second claim replace the first: it has no atomic create, and a vault there can be \
-                     destroyed by two owners at once. Use a server that has it (see the list in docs/OPERATIONS.md)",
-                    site.name()
-                )));
-            }
+            takeover::State::Unfit => return Err(unfit(site.as_ref())),
             other => return Err(Error::Bug(format!("a takeover ended as {other:?}"))),
         }
         let Claiming {
@@ -281,6 +254,46 @@ fn body(
     }
 }
 
+/// How closing an epoch ended.
+#[derive(Debug)]
+pub enum Sealing {
+    /// The claimant's seal is the log's last record there; the state stands behind it.
+    Sealed(Box<State>),
+    /// The claimant's epoch or a later one was announced by another: start over above it.
+    Superseded(Epoch),
+}
+
+/// The first half of a takeover: closes the epoch that is open at `site` with a seal that names the claimant's epoch,
+/// and claims nothing. For a failover whose old primary answers: the seal is carried to the new primary with everything
+/// before it, and the epoch is claimed there.
+///
+/// ORDER: the seal stands at the old primary before its last records are copied. Whatever an owner still appends there
+/// comes before the seal and is copied, or meets the seal and is refused: nothing is left behind, and there is no fork.
+pub async fn seal(
+    context: &Context,
+    site: Arc<dyn Site>,
+    credentials: &Credentials,
+    claimant: Claimant,
+    state: State,
+    stop: &CancellationToken,
+) -> Result<Sealing> {
+    let mut claim = Claiming::new(context, &site, credentials, claimant, state)?;
+    let sealed = |now: &takeover::State| *now == takeover::State::Claiming;
+    match claim.drive(stop, sealed).await? {
+        takeover::State::Claiming => Ok(Sealing::Sealed(Box::new(claim.state))),
+        takeover::State::Superseded(epoch) => Ok(Sealing::Superseded(epoch)),
+        other => Err(Error::Bug(format!("a seal ended as {other:?}"))),
+    }
+}
+
+fn unfit(site: &dyn Site) -> Error {
+    Error::Denied(format!(
+        "site {} let a second claim replace the first: it has no atomic create, and a vault there can be destroyed by two \
+         owners at once. Use a server that has it (see the list in docs/OPERATIONS.md)",
+        site.name()
+    ))
+}
+
 /// A takeover under way.
 struct Claiming<'a> {
     context: &'a Context,
@@ -293,7 +306,46 @@ struct Claiming<'a> {
     written: Option<Record>,
 }
 
-impl Claiming<'_> {
+impl<'a> Claiming<'a> {
+    fn new(
+        context: &'a Context,
+        site: &Arc<dyn Site>,
+        credentials: &'a Credentials,
+        claimant: Claimant,
+        state: State,
+    ) -> Result<Self> {
+        credentials
+            .certificate
+            .check(state.header.vault, &state.header.root)?;
+        Ok(Self {
+            context,
+            reader: LogReader::new(site.clone(), state.header.vault),
+            site: site.clone(),
+            credentials,
+            claimant,
+            state,
+            written: None,
+        })
+    }
+
+    /// Runs the protocol to its end, or until `until` holds.
+    async fn drive(
+        &mut self,
+        stop: &CancellationToken,
+        until: impl Fn(&takeover::State) -> bool,
+    ) -> Result<takeover::State> {
+        let new_vault = self.state.chain.head.is_none();
+        let (mut now, mut effect) = self.claimant.start(self.state.chain.next(), new_vault);
+        while effect != takeover::Effect::End && !until(&now) {
+            if stop.is_cancelled() {
+                return Err(Error::Unavailable("the coordinator is stopping".into()));
+            }
+            let event = self.carry_out(effect).await?;
+            (now, effect) = self.claimant.step(now, event);
+        }
+        Ok(now)
+    }
+
     async fn carry_out(&mut self, effect: takeover::Effect) -> Result<takeover::Event> {
         use takeover::Effect;
         if matches!(

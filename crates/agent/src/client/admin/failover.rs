@@ -46,6 +46,8 @@ pub struct FailbackReport {
     pub snapshots_salvaged: u64,
     /// Records they stood in.
     pub records_salvaged: u64,
+    /// What a person has to look at: what was said on both sides of the fork.
+    pub notes: Vec<String>,
     /// The vault afterwards.
     pub vault: VaultInfo,
 }
@@ -98,6 +100,7 @@ impl Admin {
         Ok(FailbackReport {
             snapshots_salvaged: wire.snapshots_salvaged,
             records_salvaged: wire.records_salvaged,
+            notes: wire.notes,
             vault: VaultInfo::read_some(wire.vault)?,
         })
     }

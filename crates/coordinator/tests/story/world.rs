@@ -1,6 +1,4 @@
-//! One vault's life against a node in this process: create, back up, replicate, fail over, collect.
-
-#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
+//! What the stories share: a node in this process, two folders as sites, and an agent's work without an agent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +8,8 @@ use holdfast_context::Context;
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::{Collect, Progress};
 use holdfast_coordinator::vault::session::{self, OpenRequest, Opened, Stream};
-use holdfast_coordinator::{Node, Options, failover};
-use holdfast_format::fact::{MemberJoined, RecipientsSet, SnapshotsTrashed};
+use holdfast_coordinator::{Node, Options};
+use holdfast_format::fact::{MemberJoined, RecipientsSet};
 use holdfast_format::{
     AgeIdentity, Certificate, Chunk, DataKey, FrameSealer, Generation, Hash, KeyId, ObjectName,
     Recipient, ScopeKeys, SecretKey, SessionId, SessionKey, SiteName, VaultHeader, VaultId,
@@ -24,21 +22,26 @@ use holdfast_vault::{Commit, Proposal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-struct World {
-    node: Arc<Node>,
-    context: Context,
-    folder: tempfile::TempDir,
-    age: AgeIdentity,
-    keys: ScopeKeys,
-    recipients: Vec<Recipient>,
-    key: SecretKey,
+/// A node with two sites, an operator and an agent.
+pub(crate) struct World {
+    pub(crate) node: Arc<Node>,
+    pub(crate) context: Context,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) age: AgeIdentity,
+    pub(crate) keys: ScopeKeys,
+    pub(crate) recipients: Vec<Recipient>,
+    pub(crate) key: SecretKey,
 }
 
-fn site(name: &str) -> SiteName {
+pub(crate) fn site(name: &str) -> SiteName {
     SiteName::new(name).unwrap()
 }
 
-async fn node(context: &Context, folder: &std::path::Path, key: &SecretKey) -> Arc<Node> {
+pub(crate) async fn node(
+    context: &Context,
+    folder: &std::path::Path,
+    key: &SecretKey,
+) -> Arc<Node> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).unwrap();
     let placement = holdfast_placement::open(context.clone(), "embedded:", &data)
@@ -69,7 +72,7 @@ async fn node(context: &Context, folder: &std::path::Path, key: &SecretKey) -> A
     .unwrap()
 }
 
-async fn world() -> (World, Arc<Vault>) {
+pub(crate) async fn world() -> (World, Arc<Vault>) {
     let context = Context::system();
     let folder = tempfile::tempdir().unwrap();
     let key = SecretKey::new(&context.random());
@@ -137,7 +140,7 @@ async fn world() -> (World, Arc<Vault>) {
 }
 
 impl World {
-    async fn open(&self, vault: &Arc<Vault>) -> (Box<Stream>, FrameSealer, SessionId) {
+    pub(crate) async fn open(&self, vault: &Arc<Vault>) -> (Box<Stream>, FrameSealer, SessionId) {
         let (key, secret) = (
             KeyId(self.context.random()),
             DataKey::new(self.context.random()),
@@ -167,7 +170,7 @@ impl World {
     }
 
     /// Backs up bodies as chunks under one node; gives the snapshot and the root.
-    async fn backup(&self, vault: &Arc<Vault>, bodies: &[Bytes]) -> (SessionId, Chunk) {
+    pub(crate) async fn backup(&self, vault: &Arc<Vault>, bodies: &[Bytes]) -> (SessionId, Chunk) {
         let (mut stream, mut sealer, session) = self.open(vault).await;
         let mut rng = self.context.fork_random();
         let chunks: Vec<Chunk> = bodies
@@ -206,7 +209,12 @@ impl World {
         (session, root)
     }
 
-    async fn read(&self, vault: &Arc<Vault>, only: Option<&SiteName>, root: &Chunk) -> Vec<Bytes> {
+    pub(crate) async fn read(
+        &self,
+        vault: &Arc<Vault>,
+        only: Option<&SiteName>,
+        root: &Chunk,
+    ) -> Vec<Bytes> {
         let scope = "vault".parse().unwrap();
         let (reads, unknown) = locate(&vault.state(), &scope, &root.refs);
         assert!(unknown.is_empty(), "{unknown:?}");
@@ -232,7 +240,7 @@ impl World {
         root.refs.iter().map(|id| found[id].clone()).collect()
     }
 
-    async fn everywhere(&self, vault: &Arc<Vault>) {
+    pub(crate) async fn everywhere(&self, vault: &Arc<Vault>) {
         let head = vault.state().chain.head.unwrap();
         tokio::time::timeout(Duration::from_secs(60), vault.wait_everywhere(head))
             .await
@@ -240,7 +248,7 @@ impl World {
             .unwrap();
     }
 
-    async fn collect(&self, vault: &Arc<Vault>) -> (bool, Vec<Progress>) {
+    pub(crate) async fn collect(&self, vault: &Arc<Vault>) -> (bool, Vec<Progress>) {
         let (progress, mut said) = mpsc::channel(64);
         let (reply, done) = oneshot::channel();
         let message = Collect {
@@ -258,177 +266,15 @@ impl World {
     }
 }
 
-fn body(n: u8, len: usize) -> Bytes {
+pub(crate) fn body(n: u8, len: usize) -> Bytes {
     (0..len)
         .map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3] ^ n)
         .collect::<Vec<u8>>()
         .into()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn back_up_replicate_restore_from_each_site() {
-    let (world, vault) = world().await;
-    let bodies = [body(1, 100_000), body(2, 10), body(3, 0)];
-    let (snapshot, root) = world.backup(&vault, &bodies).await;
-    world.everywhere(&vault).await;
-    assert_eq!(vault.snapshot_state(&snapshot), "protected");
-    for name in ["onsite", "offsite"] {
-        assert_eq!(world.read(&vault, Some(&site(name)), &root).await, bodies);
-    }
-    // The second time everything is known.
-    let (_, again) = world.backup(&vault, &bodies).await;
-    assert_eq!(again.id, root.id);
-    assert_eq!(
-        vault
-            .state()
-            .catalog
-            .packs
-            .values()
-            .filter(|pack| pack.kind == 0)
-            .count(),
-        1
-    );
-    world.node.shut_down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_coordinator_goes_on_in_a_new_epoch() {
-    let (world, vault) = world().await;
-    let (_, root) = world.backup(&vault, &[body(1, 1000)]).await;
-    let epoch = vault.claimant.epoch;
-    let hash = vault.state().hash;
-    world.node.shut_down().await;
-    drop(vault);
-    let World {
-        node: old,
-        context,
-        folder,
-        ..
-    } = &world;
-    let name = old.list()[0].header.name.to_string();
-    let data = folder.path().to_owned();
-    // The old node's placement file is still open in this process: a new one needs its own.
-    std::fs::rename(data.join("data"), data.join("data-old")).unwrap();
-    let certificates = old
-        .placement
-        .certificates(old.list()[0].header.vault)
-        .await
-        .unwrap();
-    let header = old.list()[0].header.clone();
-    let again = node(context, &data, &world.key).await;
-    let certificate = Certificate::decode(&certificates[0]).unwrap();
-    let vault = again
-        .adopt(header, site("onsite"), &certificate)
-        .await
-        .unwrap();
-    assert!(vault.claimant.epoch > epoch);
-    assert_ne!(vault.state().hash, hash);
-    let world = World {
-        node: again,
-        ..world
-    };
-    assert_eq!(world.read(&vault, None, &root).await, [body(1, 1000)]);
-    assert_eq!(world.node.find(&name).unwrap().trouble, "");
-    world.node.shut_down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_up_is_gone_at_every_site() {
-    let (world, vault) = world().await;
-    let (first, _) = world
-        .backup(&vault, &[body(1, 50_000), body(2, 50_000)])
-        .await;
-    let (_, kept) = world.backup(&vault, &[body(3, 70_000)]).await;
-    let trash = SnapshotsTrashed {
-        snapshots: vec![first],
-        why: "test".into(),
-        who: "test".into(),
-        until_millis: 0,
-    };
-    vault.append(Proposal::Trash(trash)).await.unwrap();
-    world.everywhere(&vault).await;
-    let packs = |name: &str| walk(&world.folder.path().join(name), "packs").len();
-    assert_eq!((packs("onsite"), packs("offsite")), (4, 4));
-    // The condemn record has to reach the other member before anything is deleted anywhere.
-    let mut done = false;
-    for _ in 0..50 {
-        let (finished, said) = world.collect(&vault).await;
-        assert!(matches!(said[0], Progress::Plan(_)));
-        if finished {
-            done = true;
-            break;
-        }
-        world.everywhere(&vault).await;
-    }
-    assert!(done);
-    assert!(
-        vault.state().catalog.packs.len() <= 2,
-        "{:?}",
-        vault.state().catalog.packs
-    );
-    assert_eq!(packs("onsite"), vault.state().catalog.packs.len());
-    assert_eq!(packs("offsite"), packs("onsite"));
-    assert!(!vault.state().catalog.snapshots.contains_key(&first));
-    for name in ["onsite", "offsite"] {
-        assert_eq!(
-            world.read(&vault, Some(&site(name)), &kept).await,
-            [body(3, 70_000)]
-        );
-    }
-    world.node.shut_down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fail_over_when_the_primary_is_gone() {
-    let (world, vault) = world().await;
-    let (_, root) = world.backup(&vault, &[body(1, 50_000)]).await;
-    world.everywhere(&vault).await;
-    std::fs::remove_dir_all(world.folder.path().join("onsite")).unwrap();
-    let slot = world.node.find("db").unwrap();
-    let plan = failover::plan(&world.node, &slot, &site("offsite"))
-        .await
-        .unwrap();
-    assert!(!plan.primary_answers);
-    assert!(plan.loses_nothing, "{}", plan.left_behind);
-    let vault = failover::carry_out(&world.node, &slot, &site("offsite"), &plan)
-        .await
-        .unwrap();
-    assert_eq!(vault.primary.site.name(), &site("offsite"));
-    assert_eq!(
-        world.read(&vault, Some(&site("offsite")), &root).await,
-        [body(1, 50_000)]
-    );
-    let (_, second) = world.backup(&vault, &[body(2, 60_000)]).await;
-    assert_eq!(
-        world.read(&vault, Some(&site("offsite")), &second).await,
-        [body(2, 60_000)]
-    );
-    world.node.shut_down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fail_over_with_the_primary_there_leaves_nothing_behind_and_it_follows() {
-    let (world, vault) = world().await;
-    let (_, root) = world.backup(&vault, &[body(1, 50_000)]).await;
-    let slot = world.node.find("db").unwrap();
-    let plan = failover::plan(&world.node, &slot, &site("offsite"))
-        .await
-        .unwrap();
-    assert!(plan.primary_answers && plan.loses_nothing);
-    let vault = failover::carry_out(&world.node, &slot, &site("offsite"), &plan)
-        .await
-        .unwrap();
-    let (snapshot, _) = world.backup(&vault, &[body(2, 60_000)]).await;
-    world.everywhere(&vault).await;
-    assert_eq!(vault.snapshot_state(&snapshot), "protected");
-    assert_eq!(
-        world.read(&vault, Some(&site("onsite")), &root).await,
-        [body(1, 50_000)]
-    );
-    world.node.shut_down().await;
-}
-
-fn walk(folder: &std::path::Path, part: &str) -> Vec<std::path::PathBuf> {
+/// Files below a folder that lie in a folder of this name.
+pub(crate) fn walk(folder: &std::path::Path, part: &str) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {

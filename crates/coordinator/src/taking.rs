@@ -1,0 +1,202 @@
+//! Taking vaults: how a node becomes a vault's owner, at the vault's primary or, in a failover, at another member.
+//!
+//! State: none of its own. A vault is taken under the lease first (liveness) and by the log's own protocol then (safety):
+//! nothing is appended that the claim does not fence.
+
+use std::sync::Arc;
+
+use holdfast_format::{Certificate, ClaimNonce, Epoch, SiteName, VaultHeader, VaultId};
+use holdfast_placement::Acquire;
+use holdfast_store::SiteReader;
+use holdfast_vault::log::takeover::Claimant;
+use holdfast_vault::{Credentials, State, Takeover, Writer, open_state};
+
+use crate::error::{Error, Result, from_placement};
+use crate::node::Node;
+use crate::vault::{Vault, herald};
+
+/// Where and as whom a vault is taken.
+#[derive(Debug)]
+pub(crate) enum Take {
+    /// At the primary that its log names.
+    AtPrimary,
+    /// At another member, which becomes the primary. With a claimant: the one that the seal there names.
+    At(SiteName, Option<Claimant>),
+}
+
+impl Node {
+    pub(crate) async fn credentials(&self, header: &VaultHeader) -> Result<Credentials> {
+        let known = self
+            .placement
+            .certificates(header.vault)
+            .await
+            .map_err(from_placement)?;
+        let own = self.options.key.public();
+        for bytes in known {
+            let Ok(certificate) = Certificate::decode(&bytes) else {
+                continue;
+            };
+            if certificate.writer == own && certificate.check(header.vault, &header.root).is_ok() {
+                return Ok(Credentials {
+                    coordinator: self.options.name.clone(),
+                    key: self.options.key.clone(),
+                    certificate,
+                });
+            }
+        }
+        Err(Error::Denied(format!(
+            "this coordinator has no certificate for vault {}; `holdfast vault attach` with the vault's identity or \
+             recovery kit gives it one",
+            header.name
+        )))
+    }
+
+    /// Opens the state of a vault at the site where its newest history stands.
+    pub(crate) async fn newest(
+        &self,
+        id: VaultId,
+        only: Option<&SiteName>,
+    ) -> Result<(SiteName, State)> {
+        let cache = self.cache_of(id);
+        let mut newest: Option<(SiteName, State)> = None;
+        let mut trouble = Vec::new();
+        for (name, _, _) in self.sites.list() {
+            if only.is_some_and(|only| *only != name) {
+                continue;
+            }
+            let opened = match self.sites.open(&name).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    trouble.push(error.to_string());
+                    continue;
+                }
+            };
+            let site: Arc<dyn SiteReader> = opened.site;
+            match open_state(&site, id, &cache).await {
+                Ok(state) => {
+                    if newest
+                        .as_ref()
+                        .is_none_or(|(_, best)| best.chain.head < state.chain.head)
+                    {
+                        newest = Some((name, state));
+                    }
+                }
+                Err(Error::Missing(_)) => {}
+                Err(error) => trouble.push(format!("site {name}: {error}")),
+            }
+        }
+        newest.ok_or_else(|| {
+            Error::Unavailable(format!(
+                "its log cannot be read anywhere: {}",
+                trouble.join("; ")
+            ))
+        })
+    }
+
+    /// A claimant above every epoch that the log shows.
+    pub(crate) async fn new_claimant(&self, id: VaultId, state: &State) -> Result<Claimant> {
+        let nonce = ClaimNonce(self.context.random());
+        let epoch = match state.chain.head {
+            None => Epoch(1),
+            Some(_) => self
+                .placement
+                .issue_epoch(id, state.chain.next().epoch)
+                .await
+                .map_err(from_placement)?,
+        };
+        Ok(Claimant { epoch, nonce })
+    }
+
+    /// Takes a vault over.
+    pub(crate) async fn take(self: &Arc<Self>, id: VaultId, how: &Take) -> Result<Arc<Vault>> {
+        let (at, mut claimant) = match how {
+            Take::AtPrimary => (None, None),
+            Take::At(site, claimant) => (Some(site), *claimant),
+        };
+        let (_, mut state) = self.newest(id, at).await?;
+        let header = state.header.clone();
+        let credentials = self.credentials(&header).await?;
+        if !holdfast_vault::propose::may_own(&state) {
+            return Err(Error::TooNew(format!(
+                "vault {} needs a newer holdfast",
+                header.name
+            )));
+        }
+        let primary = match (at, &state.catalog.primary) {
+            (Some(site), _) => site.clone(),
+            (None, Some(primary)) => primary.clone(),
+            (None, None) => self.found_at(id)?,
+        };
+        let opened = self.sites.open(&primary).await?;
+        let site: Arc<dyn SiteReader> = opened.site.clone();
+        if at.is_none() {
+            // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
+            state = open_state(&site, id, &self.cache_of(id)).await?;
+        }
+        let log_before_millis = state.chain.time_millis;
+        let stop = self.stop.child_token();
+        loop {
+            let own = match claimant.take() {
+                Some(announced) => announced,
+                None => self.new_claimant(id, &state).await?,
+            };
+            match self
+                .placement
+                .acquire(id, self.lease(), own.epoch)
+                .await
+                .map_err(from_placement)?
+            {
+                Acquire::Granted => {}
+                Acquire::HeldBy(owner) => {
+                    if let Some(slot) = self.slots().get_mut(&id) {
+                        slot.owner = owner.coordinator.clone();
+                    }
+                    return Err(Error::Unavailable(format!(
+                        "coordinator {} owns it",
+                        owner.coordinator
+                    )));
+                }
+            }
+            let taken = Writer::take_over(
+                &self.context,
+                opened.site.clone(),
+                credentials.clone(),
+                own,
+                state,
+                stop.clone(),
+            )
+            .await?;
+            match taken {
+                Takeover::Owner(writer) => {
+                    let progress = self.placement.progress(id).await;
+                    let progress = progress.map_err(from_placement)?.into_iter();
+                    let vault = Vault::start(
+                        self.context.clone(),
+                        opened,
+                        self.sites.clone(),
+                        *writer,
+                        self.cache_of(id),
+                        log_before_millis,
+                        progress
+                            .filter_map(|(site, progress)| Some((site, progress.replicated?)))
+                            .collect(),
+                        stop,
+                    );
+                    self.remember(&vault).await;
+                    herald::start(&vault, self.placement.clone());
+                    return Ok(vault);
+                }
+                Takeover::Superseded(..) => {
+                    state = open_state(&site, id, &self.cache_of(id)).await?;
+                }
+            }
+        }
+    }
+
+    fn found_at(&self, id: VaultId) -> Result<SiteName> {
+        self.slots()
+            .get(&id)
+            .map(|slot| slot.found_at.clone())
+            .ok_or_else(|| Error::Missing(format!("vault {id}")))
+    }
+}

@@ -1,0 +1,236 @@
+//! A primary that was cut off, went on committing, was left behind by a failover, and comes back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_coordinator::salvage::Salvaged;
+use holdfast_coordinator::vault::Vault;
+use holdfast_coordinator::vault::collector::BringBack;
+use holdfast_coordinator::{Node, failover};
+use holdfast_format::fact::{Cover, HoldPlaced};
+use holdfast_format::{Chunk, HoldId, SessionId};
+use holdfast_vault::Proposal;
+
+use crate::world::{World, body, node, site, world};
+
+type Backup = (SessionId, Chunk, Vec<Bytes>);
+
+async fn backup(world: &World, vault: &Arc<Vault>, bodies: &[Bytes]) -> Backup {
+    let (id, root) = world.backup(vault, bodies).await;
+    (id, root, bodies.to_vec())
+}
+
+/// Ends the world's node and starts another one in its place, with a data folder of its own.
+async fn another_node(world: World, vault: Arc<Vault>, data: &str) -> World {
+    let header = vault.header.clone();
+    let certificates = world
+        .node
+        .placement
+        .certificates(header.vault)
+        .await
+        .unwrap();
+    world.node.shut_down().await;
+    drop(vault);
+    let folder = world.folder.path().to_owned();
+    std::fs::rename(folder.join("data"), folder.join(data)).unwrap();
+    let again = node(&world.context, &folder, &world.key).await;
+    again
+        .placement
+        .put_certificate(header.vault, &certificates[0])
+        .await
+        .unwrap();
+    World {
+        node: again,
+        ..world
+    }
+}
+
+async fn owned(node: &Arc<Node>) -> Arc<Vault> {
+    node.find_and_take().await;
+    node.vault("db").unwrap()
+}
+
+async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
+    let (reply, back) = tokio::sync::oneshot::channel();
+    let message = BringBack {
+        node: world.node.clone(),
+        site: site(name),
+        reply,
+    };
+    vault.collector().unwrap().tell(message).await.unwrap();
+    back.await.unwrap().unwrap()
+}
+
+/// Puts something in a site's place that no coordinator takes for a site, or for room for one.
+fn hide(folder: &Path, name: &str) {
+    std::fs::rename(folder.join(name), folder.join(format!("{name}-away"))).unwrap();
+    std::fs::write(folder.join(name), "away").unwrap();
+}
+
+fn show(folder: &Path, name: &str) {
+    std::fs::remove_file(folder.join(name)).unwrap();
+    std::fs::rename(folder.join(format!("{name}-away")), folder.join(name)).unwrap();
+}
+
+async fn check(world: &World, vault: &Arc<Vault>, all: &[&Backup]) {
+    for name in ["onsite", "offsite"] {
+        for (id, root, bodies) in all {
+            assert!(vault.state().catalog.snapshots.contains_key(id), "{id}");
+            assert_eq!(world.read(vault, Some(&site(name)), root).await, *bodies);
+        }
+    }
+}
+
+/// A vault, and what was backed up to it.
+struct Story {
+    world: World,
+    vault: Arc<Vault>,
+    all: Vec<Backup>,
+    nodes: usize,
+}
+
+impl Story {
+    async fn restart(self) -> Self {
+        let data = format!("data-{}", self.nodes);
+        let world = another_node(self.world, self.vault, &data).await;
+        let vault = owned(&world.node).await;
+        Self {
+            world,
+            vault,
+            nodes: self.nodes + 1,
+            ..self
+        }
+    }
+
+    /// `primary` is cut off from `other`, goes on alone through so many epochs, is gone, is left behind, and comes back.
+    async fn round(mut self, primary: &str, other: &str, epochs: u8) -> Self {
+        let folder = self.world.folder.path().to_owned();
+        let salt = self.nodes as u8 * 16;
+        hide(&folder, other);
+        let first = self.all.len();
+        for n in 0..epochs {
+            // Shares a chunk with history and one with the branch.
+            let bodies = [
+                body(1, 50_000),
+                body(salt + n, 70_000),
+                body(salt + 15, 1000),
+            ];
+            self.all
+                .push(backup(&self.world, &self.vault, &bodies).await);
+            if n + 1 < epochs {
+                self = self.restart().await;
+            }
+        }
+        let hold = HoldId([salt; 16]);
+        let placed = HoldPlaced {
+            hold,
+            cover: Cover::Snapshot(self.all[first].0),
+            why: "a trial".into(),
+            who: "counsel".into(),
+            until_millis: None,
+            by_restore: false,
+        };
+        self.vault.append(Proposal::Hold(placed)).await.unwrap();
+
+        // Now the primary is gone, and the other site is all there is.
+        let header = self.vault.header.clone();
+        let old = &self.world.node;
+        let certificates = old.placement.certificates(header.vault).await.unwrap();
+        old.shut_down().await;
+        show(&folder, other);
+        hide(&folder, primary);
+        let data = format!("data-{}", self.nodes);
+        std::fs::rename(folder.join("data"), folder.join(data)).unwrap();
+        self.nodes += 1;
+        let node = node(&self.world.context, &folder, &self.world.key).await;
+        let placement = &node.placement;
+        placement
+            .put_certificate(header.vault, &certificates[0])
+            .await
+            .unwrap();
+        let (slot, to) = (node.find("db").unwrap(), site(other));
+        let plan = failover::plan(&node, &slot, &to).await.unwrap();
+        assert!(!plan.loses_nothing, "{}", plan.left_behind);
+        self.vault = failover::carry_out(&node, &slot, &to, &plan).await.unwrap();
+        self.world = World { node, ..self.world };
+        let after = backup(&self.world, &self.vault, &[body(salt + 14, 80_000)]).await;
+        self.all.push(after);
+
+        // The old primary is back. Twice, as after a crash in between.
+        show(&folder, primary);
+        let salvaged = bring_back(&self.world, &self.vault, primary).await;
+        assert_eq!(salvaged.snapshots, u64::from(epochs), "{salvaged:?}");
+        let again = bring_back(&self.world, &self.vault, primary).await;
+        assert_eq!(again.snapshots, 0);
+        assert!(self.vault.state().catalog.holds.contains_key(&hold));
+        self.check().await;
+        let more = [body(salt + 15, 1000), body(salt + 13, 10)];
+        self.all.push(backup(&self.world, &self.vault, &more).await);
+        self.check().await;
+        self
+    }
+
+    async fn check(&self) {
+        self.world.everywhere(&self.vault).await;
+        let all: Vec<&Backup> = self.all.iter().collect();
+        check(&self.world, &self.vault, &all).await;
+    }
+}
+
+async fn begin() -> Story {
+    let (world, vault) = world().await;
+    let bodies = [body(1, 50_000), body(2, 60_000)];
+    let before = backup(&world, &vault, &bodies).await;
+    let story = Story {
+        world,
+        vault,
+        all: vec![before],
+        nodes: 1,
+    };
+    story.check().await;
+    story
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_of_one_epoch_comes_back() {
+    let story = begin().await.round("onsite", "offsite", 1).await;
+    // Whoever opens the vault from either site sees the whole history.
+    let story = story.restart().await;
+    story.check().await;
+    story.world.node.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_of_several_epochs_come_back_again_and_again() {
+    let mut story = begin().await.round("onsite", "offsite", 3).await;
+    story = story.round("offsite", "onsite", 2).await;
+    story = story.round("onsite", "offsite", 1).await;
+    let story = story.restart().await;
+    story.check().await;
+    story.world.node.shut_down().await;
+}
+
+/// A new, empty folder in the place of the one that was destroyed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_site_fills_up_again() {
+    let (world, vault) = world().await;
+    let folder = world.folder.path().to_owned();
+    let before = backup(&world, &vault, &[body(1, 50_000)]).await;
+    world.everywhere(&vault).await;
+    std::fs::remove_dir_all(folder.join("onsite")).unwrap();
+    let slot = world.node.find("db").unwrap();
+    let to = site("offsite");
+    let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
+    let vault = failover::carry_out(&world.node, &slot, &to, &plan)
+        .await
+        .unwrap();
+    let after = backup(&world, &vault, &[body(2, 60_000)]).await;
+    assert_eq!(
+        bring_back(&world, &vault, "onsite").await,
+        Salvaged::default()
+    );
+    world.everywhere(&vault).await;
+    check(&world, &vault, &[&before, &after]).await;
+    world.node.shut_down().await;
+}

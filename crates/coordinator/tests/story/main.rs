@@ -1,0 +1,7 @@
+//! Stories of one vault against a node in this process.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
+
+mod failback;
+mod life;
+mod world;
