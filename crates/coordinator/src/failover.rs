@@ -20,7 +20,7 @@ use crate::taking::Take;
 use crate::vault::Vault;
 
 /// How long a site is given to answer a first question.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a failover would do.
 #[derive(Debug, Clone)]

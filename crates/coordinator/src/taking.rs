@@ -9,11 +9,15 @@ use holdfast_format::{Certificate, ClaimNonce, Epoch, SiteName, VaultHeader, Vau
 use holdfast_placement::Acquire;
 use holdfast_store::SiteReader;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::{Credentials, State, Takeover, Writer, open_state};
+use holdfast_vault::{Credentials, LogReader, State, Takeover, Writer, open_state};
 
 use crate::error::{Error, Result, from_placement};
+use crate::failover::ANSWER_WITHIN;
 use crate::node::Node;
 use crate::vault::{Vault, herald};
+
+/// Numbers that are skipped, at least, where a number may have been used unseen.
+const SKIPPED_MIN: u64 = 1 << 20;
 
 /// Where and as whom a vault is taken.
 #[derive(Debug)]
@@ -93,18 +97,59 @@ impl Node {
         })
     }
 
-    /// A claimant above every epoch that the log shows.
+    /// A claimant above every epoch that was ever issued.
+    ///
+    /// ORDER: numbers are names of log folders, and no name is ever used twice. A placement store that does not know the
+    /// vault has lost its counter, or never had it: a number that a cut-off member has used already would be issued again,
+    /// and that member could never follow. So every member is read, and where one cannot be, numbers are skipped.
     pub(crate) async fn new_claimant(&self, id: VaultId, state: &State) -> Result<Claimant> {
         let nonce = ClaimNonce(self.context.random());
-        let epoch = match state.chain.head {
-            None => Epoch(1),
-            Some(_) => self
-                .placement
-                .issue_epoch(id, state.chain.next().epoch)
-                .await
-                .map_err(from_placement)?,
+        if state.chain.head.is_none() {
+            let epoch = Epoch(1);
+            return Ok(Claimant { epoch, nonce });
+        }
+        let mut floor = state.chain.next().epoch;
+        let known = self.placement.vaults().await.map_err(from_placement)?;
+        if known.iter().all(|entry| entry.vault != id) {
+            let mut unread = Vec::new();
+            for site in state.catalog.members.keys() {
+                match self.last_epoch(id, site).await {
+                    Ok(last) => floor = floor.max(last),
+                    Err(error) => unread.push(format!("{site} ({error})")),
+                }
+            }
+            if !unread.is_empty() {
+                // By chance too: the coordinator on the other side of a cut may have to skip from the same number.
+                let chance = u32::from_le_bytes(self.context.random());
+                let skipped = SKIPPED_MIN + u64::from(chance);
+                tracing::warn!(
+                    vault = %state.header.name,
+                    skipped,
+                    "the placement store does not know this vault, and not every site can be read: {}. Epoch numbers are \
+                     skipped, so that none is used twice",
+                    unread.join(", ")
+                );
+                floor = Epoch(floor.0.saturating_add(skipped));
+            }
+        }
+        let epoch = self.placement.issue_epoch(id, floor).await;
+        Ok(Claimant {
+            epoch: epoch.map_err(from_placement)?,
+            nonce,
+        })
+    }
+
+    /// The highest epoch that has a folder at a site.
+    async fn last_epoch(&self, id: VaultId, site: &SiteName) -> Result<Epoch> {
+        let reading = async {
+            let opened = self.sites.open(site).await?;
+            let epochs = LogReader::new(opened.site, id).epochs().await?;
+            Ok(epochs.last().copied().unwrap_or(Epoch(0)))
         };
-        Ok(Claimant { epoch, nonce })
+        match tokio::time::timeout(ANSWER_WITHIN, reading).await {
+            Ok(last) => last,
+            Err(_) => Err(Error::Unavailable("it does not answer".into())),
+        }
     }
 
     /// Takes a vault over.

@@ -360,51 +360,53 @@ pub async fn standing(
     }
     let mut there = LogReader::new(target.clone(), vault);
     let mut here = LogReader::new(source.clone(), vault);
-    // An epoch that the primary does not have belongs to a branch: to one that was closed and salvaged, if the next older
-    // epoch says so, else to one that was not.
-    let mut foreign: Option<Position> = None;
-    for epoch in there.epochs().await?.into_iter().rev() {
-        let branch = there.branch(epoch).await?;
-        let Some(&last) = there.slots(epoch, Slot(0)).await?.last() else {
-            continue;
-        };
-        if let Some(branch) = branch {
+    let epochs = there.epochs().await?;
+    // Epochs rise along the history: the highest that both have is the last that both have. Those that the primary lacks
+    // belong to branches.
+    for &epoch in epochs.iter().rev() {
+        let place = |slot| Position { epoch, slot };
+        if let Some(branch) = there.branch(epoch).await? {
             // The member's history ends at the fork, and the survivor's seal is its last record.
-            let last = Position {
-                epoch,
-                slot: branch.ends_at,
-            };
+            let last = place(branch.ends_at);
             let state = state.read().unwrap_or_else(PoisonError::into_inner);
-            let salvaged = &state.catalog.salvaged;
+            let mut salvaged = state.catalog.salvaged.iter();
             return Ok(
-                match salvaged
-                    .iter()
-                    .any(|s| s.site == *target.name() && s.from == last)
-                {
+                match salvaged.any(|s| s.site == *target.name() && s.from == last) {
                     true => Standing::Prefix(Some(last)),
                     false => Standing::Diverged(Diverged::Branch(last)),
                 },
             );
         }
-        let first = Position {
-            epoch,
-            slot: Slot(0),
-        };
-        if !is_same(&mut here, &there, first).await? {
-            foreign = Some(first);
+        if !is_same(&mut here, &there, place(Slot(0))).await? {
             continue;
         }
-        let own = there.read_raw(last).await?;
-        let is_seal = own.is_some_and(|own| own.seal().is_some());
-        let same = is_same(&mut here, &there, last).await?;
-        return Ok(match foreign {
-            None if same => Standing::Prefix(Some(last)),
-            _ if is_seal && !same => Standing::Diverged(Diverged::Sealed(last)),
-            other => Standing::Diverged(Diverged::Branch(other.unwrap_or(last))),
+        let Some(&last) = there.slots(epoch, Slot(0)).await?.last() else {
+            continue;
+        };
+        let next = match there.read_raw(last).await?.as_ref().and_then(Record::seal) {
+            Some(_) if !is_same(&mut here, &there, last).await? => {
+                return Ok(Standing::Diverged(Diverged::Sealed(last)));
+            }
+            None if !is_same(&mut here, &there, last).await? => {
+                return Ok(Standing::Diverged(Diverged::Branch(last)));
+            }
+            seal => seal.map(|seal| seal.next_epoch),
+        };
+        return Ok(match next {
+            Some(next) if epochs.contains(&next) => {
+                Standing::Diverged(Diverged::Branch(Position {
+                    epoch: next,
+                    slot: Slot(0),
+                }))
+            }
+            _ => Standing::Prefix(Some(last)),
         });
     }
-    Ok(match foreign {
-        Some(first) => Standing::Diverged(Diverged::Branch(first)),
+    Ok(match epochs.first() {
+        Some(&epoch) => Standing::Diverged(Diverged::Branch(Position {
+            epoch,
+            slot: Slot(0),
+        })),
         None => Standing::Prefix(None),
     })
 }

@@ -64,13 +64,20 @@ async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
 
 /// Puts something in a site's place that no coordinator takes for a site, or for room for one.
 fn hide(folder: &Path, name: &str) {
-    std::fs::rename(folder.join(name), folder.join(format!("{name}-away"))).unwrap();
-    std::fs::write(folder.join(name), "away").unwrap();
+    std::fs::write(folder.join(format!("{name}-away")), "away").unwrap();
+    show_other(folder, name);
+}
+
+/// In one step, so that a coordinator that looks meanwhile never finds the place empty.
+fn show_other(folder: &Path, name: &str) {
+    let (one, other) = (folder.join(name), folder.join(format!("{name}-away")));
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, flags).unwrap();
 }
 
 fn show(folder: &Path, name: &str) {
-    std::fs::remove_file(folder.join(name)).unwrap();
-    std::fs::rename(folder.join(format!("{name}-away")), folder.join(name)).unwrap();
+    show_other(folder, name);
+    std::fs::remove_file(folder.join(format!("{name}-away"))).unwrap();
 }
 
 async fn check(world: &World, vault: &Arc<Vault>, all: &[&Backup]) {

@@ -242,9 +242,10 @@ impl World {
 
     pub(crate) async fn everywhere(&self, vault: &Arc<Vault>) {
         let head = vault.state().chain.head.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), vault.wait_everywhere(head))
-            .await
-            .unwrap()
+        let level =
+            tokio::time::timeout(Duration::from_secs(60), vault.wait_everywhere(head)).await;
+        level
+            .unwrap_or_else(|_| panic!("{head} is not everywhere: {:#?}", vault.standings()))
             .unwrap();
     }
 
