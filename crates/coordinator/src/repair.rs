@@ -1,38 +1,193 @@
-//! Repair: puts a good copy, read and verified at another member, in a bad one's place.
+//! Repair: puts good bytes, verified against the log, in the place of damaged or missing ones at a member.
+//!
+//! State: which repairs are under way, so that a restore that meets the same bad copy a thousand times mends it once. It
+//! never touches a good copy, and never a record that reads and is another's: that is a branch, not damage.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{ObjectName, Sealed, SiteName};
+use holdfast_format::{Hash, ObjectName, PackOrdinal, Record, Sealed, SiteName, Slot, VaultHeader};
+use holdfast_store::{Opened, SiteReader};
+use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::PackInfo;
+use holdfast_vault::{LogReader, Proposal};
 
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 
+/// Repairs that run beside restores at once, at most.
+const AT_ONCE: usize = 2;
+
+/// Repairs under way.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    under_way: Mutex<HashSet<(SiteName, PackOrdinal)>>,
+}
+
+impl Repairs {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<(SiteName, PackOrdinal)>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Mends a bad copy that a restore met, beside it. What cannot be mended now is met again.
+pub fn mend_beside(vault: &Arc<Vault>, bad: &BadCopy) {
+    let key = (bad.site.clone(), bad.pack);
+    {
+        let mut under_way = vault.repairs.lock();
+        if under_way.len() >= AT_ONCE || !under_way.insert(key.clone()) {
+            return;
+        }
+    }
+    tracing::error!(vault = %vault.header.name, site = %bad.site, why = bad.why, "a bad copy was found");
+    let vault = vault.clone();
+    let context = vault.context.clone();
+    context.spawn(async move {
+        let info = vault.state().catalog.packs.get(&key.1).cloned();
+        if let Some(info) = info.filter(|info| info.condemned.is_none())
+            && let Err(error) = pack(&vault, &key.0, &info).await
+        {
+            tracing::error!(site = %key.0, pack = %info.id, %error, "the copy was not repaired");
+        }
+        vault.repairs.lock().remove(&key);
+    });
+}
+
 /// Repairs a pack at one site.
 ///
-/// ORDER: the good bytes are in hand and verified before the bad copy goes. A crash between its going and the good
-/// copy's coming leaves a missing copy, which the next verification finds and repairs; the good one is untouched.
+/// ORDER: the good bytes are in hand and verified, and take the bad ones' place in one step: a crash leaves one of the two.
 pub async fn pack(vault: &Arc<Vault>, bad: &SiteName, pack: &PackInfo) -> Result<()> {
     let name = ObjectName::pack(vault.header.vault, pack.id);
+    let good = |bytes: &bytes::Bytes| verify_pack(pack.id, pack.footer_hash, bytes).is_ok();
+    object(vault, bad, &name, good).await
+}
+
+/// Repairs an object that can be told to be good: from the first other member that has a good copy.
+pub async fn object(
+    vault: &Arc<Vault>,
+    bad: &SiteName,
+    name: &ObjectName,
+    is_good: impl Fn(&bytes::Bytes) -> bool,
+) -> Result<()> {
     let target = vault.sites.open(bad).await?;
     for site in vault.read_sites(None).await? {
         if site.name() == bad {
             continue;
         }
-        let Ok(Some(bytes)) = site.get(&name).await else {
+        let Ok(Some(bytes)) = site.get(name).await else {
             continue;
         };
-        if verify_pack(pack.id, pack.footer_hash, &bytes).is_err() {
+        if !is_good(&bytes) {
             continue;
         }
-        target.sweeper.delete(&name).await?;
-        target.site.put_pack(&name, Sealed::copied(bytes)).await?;
-        tracing::info!(site = %bad, pack = %pack.id, from = %site.name(), "a bad copy was repaired");
+        target
+            .sweeper
+            .replace_damaged(name, Sealed::copied(bytes))
+            .await?;
+        tracing::info!(site = %bad, %name, from = %site.name(), "a bad copy was repaired");
         return Ok(());
     }
     Err(Error::Corrupt(format!(
-        "no other site has a good copy of pack {}",
-        pack.id
+        "no other site has a good copy of {name}"
     )))
+}
+
+/// Repairs records at one site that do not read or are missing below later ones, from another member's verified log.
+/// Gives how many.
+pub async fn log(vault: &Arc<Vault>, bad: &Opened) -> Result<u64> {
+    let id = vault.header.vault;
+    for good in vault.read_sites(None).await? {
+        if good.name() == bad.site.name() {
+            continue;
+        }
+        let mut here = LogReader::new(good.clone(), id);
+        let mut state = holdfast_vault::State::start(vault.header.clone());
+        if here.follow(&mut state).await.is_err() {
+            continue;
+        }
+        return copy_records(vault, bad, &mut here, &state).await;
+    }
+    Err(Error::Corrupt(
+        "no other site has a whole log to repair from".into(),
+    ))
+}
+
+async fn copy_records(
+    vault: &Arc<Vault>,
+    bad: &Opened,
+    good: &mut LogReader,
+    state: &holdfast_vault::State,
+) -> Result<u64> {
+    let id = vault.header.vault;
+    let reader: Arc<dyn SiteReader> = bad.site.clone();
+    let there = LogReader::new(reader, id);
+    let mut repaired = 0;
+    for epoch in there.epochs().await? {
+        let Some(last) = there.slots(epoch, Slot(0)).await?.last().copied() else {
+            continue;
+        };
+        for slot in 0..=last.slot.0 {
+            let at = holdfast_format::Position {
+                epoch,
+                slot: Slot(slot),
+            };
+            if state.chain.head.is_none_or(|head| at > head) {
+                break;
+            }
+            let Some(record) = good.read(at).await? else {
+                break;
+            };
+            let name = ObjectName::record(id, at);
+            match bad.site.get(&name).await? {
+                Some(object) if object == record.object => continue,
+                Some(object) if Record::open(id, at, object.clone()).is_ok() => {
+                    return Err(Error::Invalid(format!(
+                        "site {} holds another record at {at}: that is no damage but a branch; see `holdfast failback`",
+                        bad.site.name()
+                    )));
+                }
+                _ => {
+                    bad.sweeper.replace_damaged(&name, record.sealed()).await?;
+                    repaired += 1;
+                }
+            }
+        }
+    }
+    Ok(repaired)
+}
+
+/// Whether an object is this vault's header.
+pub fn is_header(vault: &Vault, object: &bytes::Bytes) -> bool {
+    VaultHeader::open(vault.header.vault, object).is_ok_and(|header| header == vault.header)
+}
+
+/// Whether an object has a hash that the log gives.
+pub fn has_hash(hash: Hash) -> impl Fn(&bytes::Bytes) -> bool {
+    move |object| Hash::of(object) == hash
+}
+
+/// Names chunks that no member can give any more, and with them every node that reaches one: they are answered *want*
+/// from then on, so that the next backup sends what it still has.
+pub async fn name_lost(
+    vault: &Arc<Vault>,
+    chunks: Vec<holdfast_format::Ordinal>,
+    who: &str,
+) -> Result<()> {
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    let index = vault.state().index.clone();
+    let all = vault
+        .context
+        .run_blocking(move || index.reaching(chunks))
+        .await;
+    let fact = holdfast_format::fact::ChunkBad {
+        chunks: all.iter().map(holdfast_format::Ordinal).collect(),
+        who: who.into(),
+    };
+    vault.append(Proposal::Bad(fact)).await?;
+    Ok(())
 }

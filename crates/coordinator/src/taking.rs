@@ -178,7 +178,11 @@ impl Node {
             // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
             state = open_state(&site, id, &self.cache_of(id)).await?;
         }
-        let log_before_millis = state.chain.time_millis;
+        // An empty log is at the local clock's time.
+        let log_before_millis = match state.chain.head {
+            Some(_) => state.chain.time_millis,
+            None => self.context.now_millis(),
+        };
         let stop = self.stop.child_token();
         loop {
             let own = match claimant.take() {

@@ -47,7 +47,7 @@ macro_rules! conformance {
         $crate::conformance!(@each $module, $factory, [
             create_only, create_race, read_your_write, ranges, heads, absent_is_an_answer, empty_object,
             list_in_name_order, list_behind_a_name, list_by_any_prefix, list_many_pages, list_folders,
-            large_pack, delete_is_idempotent, readers_see_what_writers_wrote, requests_are_counted
+            large_pack, delete_is_idempotent, damage_is_replaced, readers_see_what_writers_wrote, requests_are_counted
         ]);
     };
     (@each $module:ident, $factory:expr, [$($case:ident),*]) => {
@@ -537,6 +537,33 @@ pub async fn delete_is_idempotent(factory: &dyn Factory) {
             .expect("it is fine that it is absent");
     }
     put(&opened, "v/packs/1/1", "again").await;
+    sweep(opened).await;
+}
+
+/// Good bytes take the place of damaged or missing ones, small and large, and nothing else changes.
+pub async fn damage_is_replaced(factory: &dyn Factory) {
+    let opened = factory.open(&Context::system()).await;
+    put(&opened, "v/packs/1/1", "damaged").await;
+    put(&opened, "v/packs/1/2", "neighbour").await;
+    let large = Bytes::from(vec![7; factory.pack_bytes() / 8]);
+    for good in [Bytes::from_static(b"good"), large, Bytes::new()] {
+        for target in ["v/packs/1/1", "v/packs/2/missing"] {
+            opened
+                .sweeper
+                .replace_damaged(&name(target), Sealed::copied(good.clone()))
+                .await
+                .expect("it can be replaced");
+            let there = opened.site.get(&name(target)).await.expect("it answers");
+            assert!(there.is_some_and(|there| there == good));
+        }
+    }
+    let neighbour = opened.site.get(&name("v/packs/1/2")).await;
+    let neighbour = neighbour.expect("it answers");
+    assert_eq!(neighbour.as_deref(), Some(&b"neighbour"[..]));
+    assert_eq!(
+        list(&opened, "").await,
+        ["v/packs/1/1", "v/packs/1/2", "v/packs/2/missing"]
+    );
     sweep(opened).await;
 }
 

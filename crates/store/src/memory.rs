@@ -94,14 +94,18 @@ impl MemorySite {
         lock(&self.store.objects).get(name.as_str()).map(of)
     }
 
-    fn put(&self, name: &ObjectName, body: &Sealed) -> Put {
+    fn object(&self, name: &ObjectName, body: &Sealed) -> Object {
         self.tally.request(Request::Put);
         self.tally.written(body.len());
-        let object = Object {
+        Object {
             name: name.clone(),
             body: body.to_bytes(),
             modified_millis: self.context.now_millis(),
-        };
+        }
+    }
+
+    fn put(&self, name: &ObjectName, body: &Sealed) -> Put {
+        let object = self.object(name, body);
         match lock(&self.store.objects).entry(name.as_str().into()) {
             Entry::Occupied(_) => Put::Exists,
             Entry::Vacant(place) => {
@@ -211,6 +215,12 @@ impl Site for MemorySite {
 
 #[async_trait]
 impl Sweeper for MemorySite {
+    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()> {
+        let object = self.object(name, &good);
+        lock(&self.store.objects).insert(name.as_str().into(), object);
+        Ok(())
+    }
+
     async fn delete(&self, name: &ObjectName) -> Result<()> {
         self.tally.request(Request::Delete);
         lock(&self.store.objects).remove(name.as_str());

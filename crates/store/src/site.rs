@@ -117,9 +117,13 @@ pub trait Site: SiteReader {
     fn counters(&self) -> Counters;
 }
 
-/// Deletes. Handed at wiring to the collector alone.
+/// Deletes and replaces. Handed at wiring to the collector and the repair of damaged copies alone.
 #[async_trait]
 pub trait Sweeper: Debug + Send + Sync {
+    /// Puts good bytes in the place of a damaged or missing object, durably and in one step: a reader sees the damaged
+    /// bytes or the good ones, and a crash leaves one of the two. The caller has verified that the log names these bytes.
+    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()>;
+
     /// Makes an object and all its versions gone, durably. It is fine if it is absent.
     async fn delete(&self, name: &ObjectName) -> Result<()>;
 }

@@ -22,6 +22,9 @@ use crate::log::writer::put_same;
 /// More small segments than this at the end of the index are merged into one.
 const SEGMENTS_PER_TIER: usize = 8;
 
+/// Segments are merged up to this many chunks: merging takes about 100 bytes of memory for each.
+const MERGED_CHUNKS_MAX: u64 = 1 << 22;
+
 /// Where index segments are kept on this machine: in a folder, which is a cache, or in memory.
 #[derive(Debug, Clone)]
 pub enum SegmentCache {
@@ -39,7 +42,9 @@ impl SegmentCache {
             Self::Memory => Segment::open(SegmentBytes::Held(bytes))?,
             Self::Folder(folder) => {
                 let path = folder.join(Hash::of(&bytes).to_string());
-                if !path.exists() {
+                // What a crash left under this name may be torn: it is compared, not trusted.
+                let whole = SegmentBytes::map(&path).is_ok_and(|there| there[..] == bytes[..]);
+                if !whole {
                     std::fs::create_dir_all(folder)?;
                     let staging = tempfile_in(folder, &path);
                     std::fs::write(&staging, &bytes)?;
@@ -49,6 +54,27 @@ impl SegmentCache {
             }
         };
         Ok(Arc::new(segment))
+    }
+
+    /// Drops the files of segments that an index no longer has. Those who still read one keep it until they are done.
+    pub fn prune(&self, index: &Index) -> Result<()> {
+        let Self::Folder(folder) = self else {
+            return Ok(());
+        };
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return Ok(());
+        };
+        let kept: Vec<String> = (index.segments().iter())
+            .map(|segment| segment.hash().to_string())
+            .collect();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !kept.contains(&name) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// A segment that is here already and whole.
@@ -84,7 +110,7 @@ struct CatalogBody {
     catalog: Catalog,
 }
 
-/// Moves what the index holds in memory into segments, merging small ones; the state answers as before.
+/// Moves what the index holds in memory into segments, merging small ones; it answers as before.
 pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
     if index.has_unwritten() {
         let segment = cache.keep(&index.memory_segment())?;
@@ -100,9 +126,12 @@ pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
         let segments = index.segments();
         let mut from = segments.len();
         let mut sum = 0;
-        while from > 0 && (from == segments.len() || segments[from - 1].count() <= sum.max(1) * 2) {
+        while let Some(before) = from.checked_sub(1).map(|at| segments[at].count())
+            && (from == segments.len() || before <= sum.max(1) * 2)
+            && sum + before <= MERGED_CHUNKS_MAX
+        {
             from -= 1;
-            sum += segments[from].count();
+            sum += before;
         }
         if segments.len() - from < SEGMENTS_PER_TIER {
             return Ok(());

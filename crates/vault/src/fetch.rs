@@ -3,7 +3,7 @@
 //! State: a bounded cache of footers. It never opens a frame (it has no key) and never hands out bytes whose hash does
 //! not stand in the footer that the log names.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::{
@@ -53,6 +53,8 @@ pub struct Fetched {
     pub frames: Vec<Frame>,
     /// Wanted chunks that no site gave, with what is wrong at each.
     pub lost: Vec<(ChunkId, String)>,
+    /// Those of them of which some site did not answer: it may still have them.
+    pub doubtful: HashSet<ChunkId>,
     /// Copies to be repaired.
     pub bad: Vec<BadCopy>,
 }
@@ -149,15 +151,16 @@ impl FrameReader {
         let mut out = Fetched::default();
         let mut wanted: Vec<u32> = read.frames.keys().copied().collect();
         let mut whys: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        let mut unanswered: BTreeSet<u32> = BTreeSet::new();
         for site in sites {
             if wanted.is_empty() {
                 break;
             }
             let mut rest = Vec::new();
-            let failed = |out: &mut Fetched,
-                          frame: u32,
-                          error: Error,
-                          whys: &mut BTreeMap<u32, Vec<String>>| {
+            let mut failed = |out: &mut Fetched,
+                              frame: u32,
+                              error: Error,
+                              whys: &mut BTreeMap<u32, Vec<String>>| {
                 // A site that does not answer says nothing about its copy.
                 if matches!(error, Error::Corrupt(_)) {
                     out.bad.push(BadCopy {
@@ -165,6 +168,8 @@ impl FrameReader {
                         pack: read.ordinal,
                         why: error.to_string(),
                     });
+                } else {
+                    unanswered.insert(frame);
                 }
                 whys.entry(frame)
                     .or_default()
@@ -222,6 +227,9 @@ impl FrameReader {
                 .map_or_else(|| "no site was asked".into(), |w| w.join("; "));
             for id in &read.frames[&frame] {
                 out.lost.push((*id, why.clone()));
+                if unanswered.contains(&frame) || sites.is_empty() {
+                    out.doubtful.insert(*id);
+                }
             }
         }
         out

@@ -6,6 +6,7 @@ mod operations;
 mod restore;
 mod retention;
 mod vaults;
+mod verification;
 
 use std::sync::Arc;
 

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Service;
 use super::convert::{self, Answer, answer, chunk_ids, hold_id, session_id, site_name};
 use crate::error::{Error, Result, status};
+use crate::repair;
 use crate::vault::Vault;
 
 /// How long a restore's hold lasts without being renewed.
@@ -225,7 +226,7 @@ async fn tell(to: &Sender, number: u64, kind: Given) -> Result<()> {
 
 async fn give(vault: &Arc<Vault>, to: &Sender, number: u64, fetched: Fetched) -> Result<()> {
     for bad in &fetched.bad {
-        tracing::error!(vault = %vault.header.name, site = %bad.site, why = bad.why, "a bad copy was found");
+        repair::mend_beside(vault, bad);
     }
     for frame in fetched.frames {
         let kind = wire_frame(vault, frame)?;

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal, Position, SiteName};
-use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
+use holdfast_policy::{
+    ClockVerdict, CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection,
+};
 use holdfast_store::SiteReader;
 use holdfast_vault::Proposal;
 use holdfast_vault::collect::condemn::Plan;
@@ -21,8 +23,8 @@ use kameo::error::Infallible;
 use kameo::message::{Context, Message};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Vault;
 use super::upload::put_pack;
+use super::{Vault, checkpoint};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::salvage::{self, Salvaged};
@@ -174,6 +176,37 @@ impl Message<Sweep> for Collector {
     }
 }
 
+/// Save the fold, and drop checkpoints that are no longer kept.
+#[derive(Debug)]
+pub struct Checkpoint;
+
+impl Message<Checkpoint> for Collector {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Checkpoint, _: &mut Context<Self, ()>) {
+        if let Some(vault) = self.vault.upgrade() {
+            keep_checkpoint(&vault).await;
+        }
+    }
+}
+
+/// A checkpoint that cannot be made, or an old one that cannot be dropped, costs time and room only.
+async fn keep_checkpoint(vault: &Arc<Vault>) {
+    if let Err(error) = checkpoint::save(vault).await {
+        tracing::warn!(%error, "no checkpoint was made; the next one is tried later");
+        return;
+    }
+    let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+    for name in members {
+        let Some(member) = vault.sites.opened(&name) else {
+            continue;
+        };
+        if let Err(error) = checkpoint::prune(vault, &member).await {
+            tracing::warn!(site = %name, %error, "old checkpoints stay for now");
+        }
+    }
+}
+
 struct Run {
     vault: Arc<Vault>,
     who: String,
@@ -187,8 +220,20 @@ impl Run {
 
     async fn collect(&self, dry_run: bool) -> Result<bool> {
         let vault = &self.vault;
-        let (marked, plan, report, groups) = self.plan().await?;
+        let clock = vault.clock.verdict(vault);
+        let now = match &clock {
+            ClockVerdict::Allowed { now_millis } => *now_millis,
+            // Before the time of anything: nothing leaves the trash by a clock that is not trusted.
+            ClockVerdict::Waiting { .. } => i64::MIN,
+        };
+        let (marked, plan, report, groups) = self.plan(now).await?;
         self.tell(Progress::Plan(report.clone())).await;
+        if let ClockVerdict::Waiting { why, .. } = &clock {
+            let what = format!(
+                "nothing leaves the trash now: {why}. If the clock is right, `holdfast policy apply --confirm` says so"
+            );
+            self.tell(Progress::Step(what)).await;
+        }
         if dry_run {
             return Ok(true);
         }
@@ -197,8 +242,8 @@ impl Run {
         }
         let mut condemn = plan;
         for group in &groups {
-            self.copy(group, &marked).await?;
-            condemn.extend(group.packs.iter().map(|&pack| PackOrdinal(pack)));
+            let copied = self.copy(group, &marked).await?;
+            condemn.extend(copied);
         }
         let proposal = {
             let state = vault.state();
@@ -206,6 +251,9 @@ impl Run {
         };
         if let Some(proposal) = proposal {
             vault.append(Proposal::Condemn(Box::new(proposal))).await?;
+            if checkpoint::is_due(&vault.state(), true) {
+                keep_checkpoint(vault).await;
+            }
         }
         let done = self.sweep().await?;
         if done {
@@ -229,7 +277,10 @@ impl Run {
     }
 
     /// Marks on a copy of the state, so that backups go on, and plans.
-    async fn plan(&self) -> Result<(Mark, Vec<PackOrdinal>, Report, Vec<CopyGroup>)> {
+    async fn plan(
+        &self,
+        trash_now: i64,
+    ) -> Result<(Mark, Vec<PackOrdinal>, Report, Vec<CopyGroup>)> {
         let vault = &self.vault;
         let now = vault.context.now_millis();
         let (state, promised) = {
@@ -241,8 +292,8 @@ impl Run {
         let (state, marked) = vault
             .context
             .run_blocking(move || {
-                let now = state.next_time(now);
-                let marked = mark(&state, promised, now);
+                let trash_now = trash_now.min(state.next_time(now));
+                let marked = mark(&state, promised, trash_now, state.next_time(now));
                 (state, marked)
             })
             .await;
@@ -332,10 +383,12 @@ impl Run {
         Ok((marked, condemn, report, groups))
     }
 
-    /// Copies the frames that hold anything needed into new packs; frames are copied as they are, sealed.
-    async fn copy(&self, group: &CopyGroup, marked: &Mark) -> Result<()> {
+    /// Copies the frames that hold anything needed into new packs; frames are copied as they are, sealed. Gives the packs of
+    /// which everything needed was copied: one with damage stays, for what is good in it, and is named.
+    async fn copy(&self, group: &CopyGroup, marked: &Mark) -> Result<Vec<PackOrdinal>> {
         let vault = &self.vault;
         let sites = vault.read_sites(None).await?;
+        let mut copied = Vec::new();
         let mut builder: Option<PackBuilder> = None;
         for &pack in &group.packs {
             let ordinal = PackOrdinal(pack);
@@ -363,14 +416,20 @@ impl Run {
                 }
             };
             if read.frames.is_empty() {
+                copied.push(ordinal);
                 continue;
             }
             let fetched = vault.frames.fetch(&sites, &read).await;
             if let Some((id, why)) = fetched.lost.first() {
-                return Err(Error::Corrupt(format!(
-                    "chunk {id} cannot be copied: {why}"
-                )));
+                let what = format!(
+                    "pack {} stays: chunk {id} cannot be copied: {why}",
+                    read.pack.id
+                );
+                tracing::error!(vault = %vault.header.name, "{what}; see `holdfast verify --read-data`");
+                self.tell(Progress::Step(what)).await;
+                continue;
             }
+            copied.push(ordinal);
             let kind = if read.pack.kind == 0 {
                 ChunkKind::Data
             } else {
@@ -392,10 +451,10 @@ impl Run {
                 builder.add(frame)?;
             }
         }
-        match builder {
-            Some(builder) if !builder.is_empty() => self.place(builder.finish()).await,
-            _ => Ok(()),
+        if let Some(builder) = builder.filter(|builder| !builder.is_empty()) {
+            self.place(builder.finish()).await?;
         }
+        Ok(copied)
     }
 
     async fn place(&self, pack: Pack) -> Result<()> {

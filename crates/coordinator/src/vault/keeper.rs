@@ -1,7 +1,7 @@
 //! `Keeper`: retention by itself: expires by the policy, ends sessions that are too old, lets restore holds run out,
 //! and asks the collector to work.
 //!
-//! State: the clock guard, and what an operator has confirmed. It deletes nothing: it puts snapshots into the trash, by
+//! State: what an operator has confirmed. It deletes nothing: it puts snapshots into the trash, by
 //! record.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,7 @@ use std::time::Duration;
 use holdfast_format::fact::{HoldReleased, SessionEnded, SnapshotsTrashed};
 use holdfast_format::{SessionId, SnapshotId};
 use holdfast_policy::{
-    ClockGuard, ClockReading, ClockVerdict, Decision, Fate, Policy, Reference, ShareVerdict,
-    SnapshotFacts, check_share, decide,
+    ClockVerdict, Decision, Fate, Policy, ShareVerdict, SnapshotFacts, check_share, decide,
 };
 use holdfast_vault::Proposal;
 use kameo::Actor;
@@ -21,8 +20,8 @@ use kameo::error::Infallible;
 use kameo::message::{Context, Message};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Vault;
-use super::collector::{Collect, Sweep};
+use super::collector::{Checkpoint, Collect, Sweep};
+use super::{Vault, checkpoint};
 use crate::error::{Error, Result};
 
 /// How often it looks.
@@ -39,8 +38,6 @@ const SESSION_MILLIS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 #[derive(Debug)]
 pub struct Keeper {
     vault: std::sync::Weak<Vault>,
-    started: tokio::time::Instant,
-    guard: ClockGuard,
     confirmed: BTreeSet<[u8; 16]>,
     collected_millis: i64,
 }
@@ -56,8 +53,6 @@ impl Actor for Keeper {
         let now = vault.context.now_millis();
         Ok(Self {
             vault: Arc::downgrade(&vault),
-            started: tokio::time::Instant::now(),
-            guard: ClockGuard::open(vault.log_before_millis),
             confirmed: BTreeSet::new(),
             collected_millis: now,
         })
@@ -152,7 +147,7 @@ impl Keeper {
             let (state, promises) = (vault.state(), vault.promises());
             let epoch = vault.claimant.epoch;
             let here_long =
-                self.started.elapsed() >= Duration::from_millis(RETURN_WITHIN_MILLIS as u64);
+                vault.clock.elapsed() >= Duration::from_millis(RETURN_WITHIN_MILLIS as u64);
             let sessions = state.catalog.sessions.iter();
             sessions
                 .filter_map(|(id, session)| {
@@ -214,17 +209,14 @@ impl Keeper {
         let policy =
             Policy::parse(&text).map_err(|e| Error::Invalid(format!("the vault's policy: {e}")))?;
         if confirm {
-            self.guard = self.guard.clone().confirm();
+            vault.clock.confirm();
         }
-        let reading = self.clock(vault);
-        let (guard, clock) = self.guard.clone().step(&reading);
-        self.guard = guard;
         let mut verdict = Verdict::default();
-        let now = match &clock {
+        let now = match &vault.clock.verdict(vault) {
             ClockVerdict::Allowed { now_millis } => *now_millis,
             ClockVerdict::Waiting { why, .. } => {
                 verdict.waiting = why.to_string();
-                reading.local_millis
+                vault.context.now_millis()
             }
         };
         for (source, snapshots) in self.sources(vault, now) {
@@ -309,28 +301,6 @@ impl Keeper {
         Ok(())
     }
 
-    fn clock(&self, vault: &Arc<Vault>) -> ClockReading {
-        let elapsed = self.started.elapsed().as_millis() as i64;
-        let mut sites = Vec::new();
-        for name in vault.state().catalog.members.keys() {
-            if let Some(opened) = vault.sites.opened(name)
-                && let Some(millis) = opened.site.now_hint_millis()
-            {
-                sites.push(Reference {
-                    name: name.to_string(),
-                    millis,
-                });
-            }
-        }
-        ClockReading {
-            log_millis: vault.state().chain.time_millis,
-            local_millis: vault.context.now_millis(),
-            monotonic_millis: elapsed,
-            sites,
-            coordinators: Vec::new(),
-        }
-    }
-
     /// Collects by itself: sweeps whatever waits, and once a day looks for more.
     async fn collect(&mut self, vault: &Arc<Vault>) {
         let Some(collector) = vault.collector() else {
@@ -357,6 +327,9 @@ impl Keeper {
             let _ = collector.tell(message).try_send();
         } else {
             let _ = collector.tell(Sweep).try_send();
+        }
+        if checkpoint::is_due(&vault.state(), false) {
+            let _ = collector.tell(Checkpoint).try_send();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One vault that this coordinator owns: what its actors and the services share.
 
+mod checkpoint;
+pub mod clock;
 pub mod collector;
 pub mod herald;
 pub mod keeper;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::sites::Sites;
+use clock::Clock;
 use collector::Collector;
 use keeper::Keeper;
 use replica::{Replica, ReplicaArgs, Standing};
@@ -64,8 +67,8 @@ pub struct Vault {
     pub stop: CancellationToken,
     /// This ownership's epoch and nonce.
     pub claimant: Claimant,
-    /// Log time before this owner's first record: what the clock guard starts from.
-    pub log_before_millis: i64,
+    /// Whether the clock may be trusted with taking something away.
+    pub clock: Clock,
     writer: ActorRef<LogWriter>,
     replicas: RwLock<BTreeMap<SiteName, Following>>,
     changed: watch::Sender<u64>,
@@ -75,6 +78,8 @@ pub struct Vault {
     /// Bounds the packs that are written to other members straight from memory.
     pub(crate) direct: Arc<tokio::sync::Semaphore>,
     sessions: Mutex<std::collections::HashMap<holdfast_format::SessionId, Arc<session::Slot>>>,
+    /// Repairs under way.
+    pub(crate) repairs: crate::repair::Repairs,
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
 }
@@ -102,6 +107,7 @@ impl Vault {
                 context: context.clone(),
                 writer,
                 promises: promises.clone(),
+                cache: cache.clone(),
                 head: head_to,
                 stop: stop.clone(),
             },
@@ -120,7 +126,7 @@ impl Vault {
             head,
             stop,
             claimant,
-            log_before_millis,
+            clock: Clock::open(log_before_millis),
             writer,
             replicas: RwLock::default(),
             changed: watch::channel(0).0,
@@ -129,6 +135,7 @@ impl Vault {
             next_pack: AtomicU64::new(0),
             direct: Arc::new(tokio::sync::Semaphore::new(DIRECT_PACKS_MAX)),
             sessions: Mutex::default(),
+            repairs: Default::default(),
             progress: Mutex::new(progress),
         });
         vault.follow_members();
@@ -148,6 +155,11 @@ impl Vault {
     /// The promises; never held across an await.
     pub fn promises(&self) -> MutexGuard<'_, Promises> {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log writer, for its own messages.
+    pub(crate) fn log_writer(&self) -> &ActorRef<LogWriter> {
+        &self.writer
     }
 
     /// The collector.

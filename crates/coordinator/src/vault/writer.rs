@@ -2,14 +2,16 @@
 //!
 //! State: proposals that wait, and the writer while no append is under way. Proposals that arrive while one record is
 //! on its way to the primary go into the next one together. It waits on the primary only; replies go up through oneshots.
-//! Once fenced it stops this ownership and never appends again.
+//! Once fenced it stops this ownership and never appends again. Between two records it moves the index's memory into
+//! segments, when there is much of it or when a checkpoint asks.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_context::Context;
 use holdfast_format::{Position, Record};
-use holdfast_vault::{Draft, Outcome, Promises, Proposal, Refusal, Writer};
+use holdfast_vault::index::MEMORY_CHUNKS_MAX;
+use holdfast_vault::{Draft, Outcome, Promises, Proposal, Refusal, SegmentCache, State, Writer};
 use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::error::Infallible;
@@ -67,6 +69,8 @@ pub struct Args {
     pub writer: Writer,
     /// What was promised to sessions.
     pub promises: Arc<Mutex<Promises>>,
+    /// Where index segments are kept.
+    pub cache: SegmentCache,
     /// Told of each record that stands.
     pub head: watch::Sender<Option<Position>>,
     /// Cancelled by this actor when it is fenced.
@@ -79,9 +83,14 @@ pub struct LogWriter {
     context: Context,
     writer: Option<Writer>,
     promises: Arc<Mutex<Promises>>,
+    cache: SegmentCache,
     head: watch::Sender<Option<Position>>,
     stop: CancellationToken,
     waiting: VecDeque<Propose>,
+    /// Those who wait for the index to be settled.
+    settling: Vec<oneshot::Sender<Result<State>>>,
+    /// The index holds more in memory than it should.
+    overfull: bool,
 }
 
 impl Actor for LogWriter {
@@ -93,9 +102,12 @@ impl Actor for LogWriter {
             context: args.context,
             writer: Some(args.writer),
             promises: args.promises,
+            cache: args.cache,
             head: args.head,
             stop: args.stop,
             waiting: VecDeque::new(),
+            settling: Vec::new(),
+            overfull: false,
         })
     }
 }
@@ -105,6 +117,57 @@ impl Message<Propose> for LogWriter {
 
     async fn handle(&mut self, message: Propose, context: &mut MessageContext<Self, ()>) {
         self.waiting.push_back(message);
+        self.begin(context.actor_ref());
+    }
+}
+
+/// Move the index's memory into segments; answers with the state then.
+#[derive(Debug)]
+pub struct Settle {
+    /// The state, whose index holds nothing in memory.
+    pub reply: oneshot::Sender<Result<State>>,
+}
+
+impl Message<Settle> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Settle, context: &mut MessageContext<Self, ()>) {
+        self.settling.push(message.reply);
+        self.begin(context.actor_ref());
+    }
+}
+
+/// The index was settled, or not.
+struct Settled {
+    writer: Writer,
+    result: Result<()>,
+    replies: Vec<oneshot::Sender<Result<State>>>,
+}
+
+impl Message<Settled> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Settled, context: &mut MessageContext<Self, ()>) {
+        let Settled {
+            writer,
+            result,
+            replies,
+        } = message;
+        if let Err(error) = &result {
+            // The fold is as it was: only memory is short. It is tried again when more has come.
+            tracing::warn!(%error, "the index stays in memory");
+        }
+        for reply in replies {
+            let state = || {
+                let state = writer.state().read();
+                state.unwrap_or_else(PoisonError::into_inner).clone()
+            };
+            let _ = reply.send(match &result {
+                Ok(()) => Ok(state()),
+                Err(error) => Err(again(error)),
+            });
+        }
+        self.writer = Some(writer);
         self.begin(context.actor_ref());
     }
 }
@@ -129,6 +192,7 @@ impl Message<Ended> for LogWriter {
             Ok(record) => {
                 self.writer = Some(message.writer);
                 let at = record.position();
+                self.overfull = self.is_overfull();
                 self.head.send_replace(Some(at));
                 for reply in message.answered {
                     let _ = reply.send(Ok(Some(at)));
@@ -152,11 +216,44 @@ impl Message<Ended> for LogWriter {
 }
 
 impl LogWriter {
+    fn is_overfull(&self) -> bool {
+        let Some(writer) = &self.writer else {
+            return false;
+        };
+        let state = writer.state().read();
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        state.index.in_memory() >= MEMORY_CHUNKS_MAX
+    }
+
+    /// Moves the index's memory into segments, if that is wanted and no append is under way.
+    fn settle(&mut self, this: &ActorRef<Self>, mut writer: Writer) {
+        let replies = std::mem::take(&mut self.settling);
+        self.overfull = false;
+        let (this, cache, context) = (this.clone(), self.cache.clone(), self.context.clone());
+        self.context.spawn(async move {
+            let work = move || {
+                let result = writer.settle(&cache);
+                (writer, result)
+            };
+            let (writer, result) = context.run_blocking(work).await;
+            let settled = Settled {
+                writer,
+                result,
+                replies,
+            };
+            let _ = this.tell(settled).await;
+        });
+    }
+
     /// Drafts the next record from what waits, if no append is under way, and sends it off.
     fn begin(&mut self, this: &ActorRef<Self>) {
         let Some(mut writer) = self.writer.take() else {
             return;
         };
+        if self.overfull || !self.settling.is_empty() {
+            self.settle(this, writer);
+            return;
+        }
         let mut draft = Draft::default();
         let mut answered = Vec::new();
         let mut later = VecDeque::new();

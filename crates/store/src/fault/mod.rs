@@ -41,6 +41,8 @@ pub enum Operation {
     PutPack,
     /// [`crate::Sweeper::delete`].
     Delete,
+    /// [`crate::Sweeper::replace_damaged`].
+    ReplaceDamaged,
 }
 
 impl Operation {
@@ -53,7 +55,7 @@ impl Operation {
     }
 
     fn is_write(self) -> bool {
-        self.is_put() || self == Operation::Delete
+        self.is_put() || matches!(self, Operation::Delete | Operation::ReplaceDamaged)
     }
 }
 

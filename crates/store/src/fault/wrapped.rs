@@ -285,6 +285,13 @@ impl Site for Faulty {
 
 #[async_trait]
 impl Sweeper for Faulty {
+    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()> {
+        let done = self.inner.sweeper.replace_damaged(name, good);
+        self.write(Operation::ReplaceDamaged, name, done)
+            .await
+            .map(|_| ())
+    }
+
     async fn delete(&self, name: &ObjectName) -> Result<()> {
         let done = self.inner.sweeper.delete(name);
         self.write(Operation::Delete, name, done).await.map(|_| ())

@@ -70,6 +70,29 @@ impl Objects {
         self.name(&root, name, staging)
     }
 
+    /// Puts an object in the place of what is there, in one step. May use the reserve: a full site must be mendable.
+    pub(super) fn replace(&self, name: &ObjectName, body: &Sealed, chance: &Context) -> Result<()> {
+        self.tally.request(Request::Put);
+        let writing = |errno| self.failed("replacing", name, errno);
+        self.check("replacing", name)?;
+        let root = self.folder.enter()?;
+        self.make_folders(&root, name).map_err(writing)?;
+        let mut staging = Staging::create(root.fd(), chance).map_err(writing)?;
+        write_parts(staging.file(), body.parts(), |bytes| {
+            self.tally.written(bytes);
+        })
+        .map_err(|error| self.failed_io("replacing", name, &error))?;
+        // ORDER: bytes before name, as for a new object; the old bytes stay until the new ones are durable.
+        staging
+            .file()
+            .sync_all()
+            .map_err(|error| self.failed_io("replacing", name, &error))?;
+        staging.rename(root.fd(), name.as_str()).map_err(writing)?;
+        sync_below(root.fd(), folder_of(name.as_str()))
+            .map_err(|errno| writing(errno).indeterminate())?;
+        root.verify()
+    }
+
     /// Gives a written, synced file its name, durably.
     fn name(&self, root: &Entered<'_>, name: &ObjectName, staging: Staging) -> Result<Put> {
         let writing = |errno| self.failed("writing", name, errno);

@@ -162,6 +162,12 @@ impl Site for FileSite {
 
 #[async_trait]
 impl Sweeper for FileSite {
+    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()> {
+        let (name, chance) = (name.clone(), self.context.clone());
+        self.run(move |objects| objects.replace(&name, &good, &chance))
+            .await
+    }
+
     async fn delete(&self, name: &ObjectName) -> Result<()> {
         let name = name.clone();
         self.run(move |objects| objects.delete(&name)).await

@@ -73,6 +73,14 @@ impl Staging {
         rustix::fs::linkat(&self.folder, &self.name, root, to, AtFlags::empty())
     }
 
+    /// Gives the file the name `to` below `root` instead of its own, whatever has that name now.
+    pub(super) fn rename(mut self, root: BorrowedFd<'_>, to: &str) -> Result<()> {
+        rustix::fs::renameat(&self.folder, &self.name, root, to)?;
+        // The staging name is gone with it.
+        self.stays = true;
+        Ok(())
+    }
+
     /// Leaves the staging name where it is, as the sign that the object's own name may not be durable.
     pub(super) fn leave(mut self) {
         self.stays = true;

@@ -372,6 +372,19 @@ impl Site for S3Site {
 
 #[async_trait]
 impl Sweeper for S3Site {
+    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()> {
+        if good.len() > self.options.part_bytes.max(upload::PART_BYTES_MIN) {
+            return self.upload(name, &good).await.map(|_| ());
+        }
+        let payload = PutPayload::from_iter(good.parts().iter().cloned());
+        let path = self.path(name);
+        let putting = self.store.put_opts(&path, payload, PutOptions::default());
+        match Trace::of(putting).await {
+            (Ok(_), _) => Ok(()),
+            (Err(raw), attempts) => Err(self.failed("replacing", name, &attempts, &raw)),
+        }
+    }
+
     async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = self.path(name);
         let (outcome, attempts) = Trace::of(self.store.delete(&path)).await;

@@ -33,15 +33,21 @@ pub struct Mark {
     pub packs: BTreeMap<PackOrdinal, PackShare>,
 }
 
-/// Marks. `promised` is everything promised to open sessions.
-pub fn mark(state: &State, promised: impl IntoIterator<Item = Ordinal>, now_millis: i64) -> Mark {
+/// Marks. `promised` is everything promised to open sessions. `trash_millis` is the time by which the trash is judged:
+/// log time, or earlier where the clock is not trusted; `now_millis` is log time.
+pub fn mark(
+    state: &State,
+    promised: impl IntoIterator<Item = Ordinal>,
+    trash_millis: i64,
+    now_millis: i64,
+) -> Mark {
     let catalog = &state.catalog;
     let leaving: Vec<SnapshotId> = (catalog.snapshots.iter())
         .filter(|(id, snapshot)| {
             snapshot
                 .trash
                 .as_ref()
-                .is_some_and(|trash| trash.until_millis <= now_millis)
+                .is_some_and(|trash| trash.until_millis <= trash_millis)
                 && !catalog.is_held(id, &snapshot.source, now_millis)
         })
         .map(|(id, _)| *id)

@@ -197,7 +197,7 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
 
 fn add_packs(state: &mut State, record: &Record, added: &PacksAdded) -> Result<(), String> {
     for fact in &added.packs {
-        let (first, next, again) = add_pack(state, record, fact)?;
+        let (first, next, again) = add_pack(state, record, fact, added.session.is_some())?;
         if let Some(id) = added.session {
             let session = state
                 .catalog
@@ -222,7 +222,12 @@ type Named = (
     Vec<holdfast_format::Ordinal>,
 );
 
-fn add_pack(state: &mut State, record: &Record, fact: &PackFact) -> Result<Named, String> {
+fn add_pack(
+    state: &mut State,
+    record: &Record,
+    fact: &PackFact,
+    is_sent: bool,
+) -> Result<Named, String> {
     let first = state.index.next();
     let chunks = fact.unpack(first).map_err(|e| e.to_string())?;
     let pack = PackOrdinal(state.catalog.next_pack);
@@ -252,6 +257,10 @@ fn add_pack(state: &mut State, record: &Record, fact: &PackFact) -> Result<Named
                 }
                 state.index.set_home(ordinal, pack, chunk.frame);
                 again.push(ordinal);
+                // Sent anew: whatever was wrong with it lies in a pack that it no longer needs.
+                if is_sent && let Ok(place) = state.catalog.stale.binary_search(&ordinal) {
+                    state.catalog.stale.remove(place);
+                }
             }
             NamedAs::Unindexed => {}
         }

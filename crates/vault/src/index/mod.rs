@@ -196,9 +196,27 @@ impl Index {
         }
     }
 
-    /// How many chunks are in memory.
+    /// Every live node that reaches one of these, and these: children have lower ordinals than what refers to them, so
+    /// that one pass upward finds all.
+    pub fn reaching(&self, chunks: impl IntoIterator<Item = Ordinal>) -> RoaringTreemap {
+        let mut found: RoaringTreemap = chunks.into_iter().map(|ordinal| ordinal.0).collect();
+        let from = found.min().map_or(self.next().0, |lowest| lowest + 1);
+        for ordinal in (from..self.next().0).map(Ordinal) {
+            if !self.absent.contains(ordinal.0)
+                && self
+                    .refs(ordinal)
+                    .iter()
+                    .any(|child| found.contains(child.0))
+            {
+                found.insert(ordinal.0);
+            }
+        }
+        found
+    }
+
+    /// How many chunks and moves are in memory.
     pub fn in_memory(&self) -> usize {
-        self.memory.chunks.len()
+        self.memory.chunks.len() + self.memory.moves.len()
     }
 
     /// Whether anything is in memory that no segment holds.

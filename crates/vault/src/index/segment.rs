@@ -15,7 +15,7 @@
 //! within a page or two.
 
 use holdfast_format::checkpoint::{SEGMENT_BODY_AT, SegmentKind, seal_segment};
-use holdfast_format::{ChunkId, Ordinal, PackOrdinal, Sealed};
+use holdfast_format::{ChunkId, Hash, Ordinal, PackOrdinal, Sealed};
 
 use super::entry::{Entry, Move};
 use super::map::SegmentBytes;
@@ -33,6 +33,7 @@ const MOVE: usize = 16;
 #[derive(Debug)]
 pub struct Segment {
     bytes: SegmentBytes,
+    hash: Hash,
     first: u64,
     chunks: usize,
     nodes: usize,
@@ -95,6 +96,7 @@ impl Segment {
             return Err(bad());
         }
         Ok(Self {
+            hash: Hash::of(&bytes),
             bytes,
             first,
             chunks,
@@ -112,6 +114,11 @@ impl Segment {
     /// How many ordinals it spans.
     pub fn count(&self) -> u64 {
         self.chunks as u64
+    }
+
+    /// The hash of its whole object, which is its name.
+    pub fn hash(&self) -> Hash {
+        self.hash
     }
 
     /// Its whole object.

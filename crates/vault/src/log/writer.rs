@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::append;
 use super::reader::LogReader;
 use super::takeover::{self, Claimant, Slotted};
+use crate::checkpoint::{SegmentCache, settle};
 use crate::error::{Error, Result};
 use crate::fold::State;
 
@@ -112,6 +113,20 @@ impl Writer {
     /// The primary.
     pub fn site(&self) -> &Arc<dyn Site> {
         &self.site
+    }
+
+    /// Moves what the fold's index holds in memory into segments of the cache. Blocks; readers go on meanwhile. Only the
+    /// writer may: nothing is appended in between.
+    pub fn settle(&mut self, cache: &SegmentCache) -> Result<()> {
+        let mut index = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.index.clone()
+        };
+        settle(&mut index, cache)?;
+        cache.prune(&index)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.index = index;
+        Ok(())
     }
 
     /// Appends one record and folds it in. Returns once it stands at the primary; on [`Error::Fenced`] the writer has

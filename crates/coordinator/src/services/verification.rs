@@ -1,0 +1,432 @@
+//! Verification without keys: every object that the log names, at every member, against the log.
+//!
+//! State: that of one run. It changes nothing but, where asked, bad copies for good ones; and it says by record what it
+//! learnt: snapshots that were read back whole at a site, and chunks that no site can give any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use holdfast_format::fact::SnapshotVerified;
+use holdfast_format::pack::verify_pack;
+use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, SiteName, SnapshotId};
+use holdfast_proto::v1;
+use holdfast_proto::v1::verify_progress::Kind as Said;
+use holdfast_store::{Opened, SiteReader};
+use holdfast_vault::fetch::PackRead;
+use holdfast_vault::fold::catalog::{KeyInfo, PackInfo};
+use holdfast_vault::{LogReader, Proposal, State};
+use roaring::RoaringTreemap;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::convert::site_name;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::repair;
+use crate::vault::Vault;
+
+/// Where progress goes.
+pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
+
+/// Runs one verification.
+pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sender) -> Result<()> {
+    let vault = node.vault(&request.vault)?;
+    let members: Vec<SiteName> = match request.site.is_empty() {
+        true => vault.state().catalog.members.keys().cloned().collect(),
+        false => vec![site_name(&request.site)?],
+    };
+    if let Some(stranger) = members
+        .iter()
+        .find(|name| !vault.state().catalog.members.contains_key(*name))
+    {
+        return Err(Error::Missing(format!(
+            "member {stranger} of vault {}",
+            vault.header.name
+        )));
+    }
+    let packs = vault.state().catalog.packs.len() as u64;
+    let mut check = Check {
+        total: packs * members.len() as u64,
+        vault,
+        request,
+        to,
+        objects: 0,
+        bytes: 0,
+        findings: 0,
+        repaired: 0,
+        bad: BTreeMap::new(),
+        closures: None,
+    };
+    for name in &members {
+        match node.sites.open(name).await {
+            Ok(opened) => check.site(name, &opened).await?,
+            Err(error) => {
+                let finding = Finding::of("(site)", error.to_string());
+                check.find(name, finding).await?;
+            }
+        }
+    }
+    check.name_lost(members.len()).await?;
+    let done = v1::VerifyDone {
+        objects: check.objects,
+        bytes: check.bytes,
+        findings: check.findings,
+        repaired: check.repaired,
+    };
+    tell(to, Said::Done(done)).await
+}
+
+async fn tell(to: &Sender, kind: Said) -> Result<()> {
+    to.send(Ok(v1::VerifyProgress { kind: Some(kind) }))
+        .await
+        .map_err(|_| Error::Unavailable("the client is gone".into()))
+}
+
+/// One thing that is wrong.
+struct Finding {
+    object: String,
+    what: String,
+    repaired: bool,
+    snapshots: Vec<SnapshotId>,
+}
+
+impl Finding {
+    fn of(object: &str, what: String) -> Self {
+        Self {
+            object: object.into(),
+            what,
+            repaired: false,
+            snapshots: Vec::new(),
+        }
+    }
+}
+
+/// A verification under way.
+struct Check<'a> {
+    vault: Arc<Vault>,
+    request: v1::VerifyRequest,
+    to: &'a Sender,
+    objects: u64,
+    total: u64,
+    bytes: u64,
+    findings: u64,
+    repaired: u64,
+    /// At how many members each pack was found bad and stayed so.
+    bad: BTreeMap<PackOrdinal, usize>,
+    /// What each snapshot reaches; made when the first bad pack is met.
+    closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
+}
+
+impl Check<'_> {
+    async fn find(&mut self, site: &SiteName, finding: Finding) -> Result<()> {
+        self.findings += 1;
+        self.repaired += u64::from(finding.repaired);
+        let ids = finding.snapshots.iter();
+        let finding = v1::VerifyFinding {
+            site: site.to_string(),
+            object: finding.object,
+            what: finding.what,
+            repaired: finding.repaired,
+            snapshots: ids.map(|id| id.0.to_vec().into()).collect(),
+        };
+        tell(self.to, Said::Finding(finding)).await
+    }
+
+    async fn site(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
+        let vault = self.vault.clone();
+        let before = self.findings - self.repaired;
+        self.header(name, opened).await?;
+        let head = self.log(name, opened).await?;
+        let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
+            let state = vault.state();
+            let packs = state.catalog.packs.iter();
+            let keys = state.catalog.keys.values();
+            (
+                packs
+                    .filter(|(_, pack)| pack.condemned.is_none())
+                    .map(|(ordinal, pack)| (*ordinal, pack.clone()))
+                    .collect(),
+                keys.filter(|key| key.condemned.is_none())
+                    .cloned()
+                    .collect(),
+            )
+        };
+        // What the member's log does not name yet is not missing: it is on its way.
+        let Some(head) = head else { return Ok(()) };
+        for key in keys.iter().filter(|key| key.added <= head) {
+            let reference = key.reference;
+            let id = vault.header.vault;
+            let object = ObjectName::session_key(id, reference.key, reference.generation);
+            self.hashed(name, opened, object, reference.hash).await?;
+        }
+        let of_vault = {
+            let state = vault.state();
+            let recipients = state.catalog.recipients.as_ref();
+            recipients.map(|set| (set.generation, set.vault_key))
+        };
+        if let Some((generation, hash)) = of_vault {
+            let object = ObjectName::vault_key(vault.header.vault, generation);
+            self.hashed(name, opened, object, hash).await?;
+        }
+        for (ordinal, pack) in packs.iter().filter(|(_, pack)| pack.added <= head) {
+            self.pack(name, opened, *ordinal, pack).await?;
+        }
+        let whole = self.findings - self.repaired == before;
+        if whole && self.request.read_data && self.request.sample_percent <= 0.0 {
+            self.say_verified(name, head).await?;
+        }
+        Ok(())
+    }
+
+    async fn header(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
+        let vault = self.vault.clone();
+        let object = ObjectName::header(vault.header.vault);
+        let what = match opened.site.get(&object).await {
+            Ok(Some(bytes)) if repair::is_header(&vault, &bytes) => return Ok(()),
+            Ok(Some(_)) => "it does not read as this vault's header".to_owned(),
+            Ok(None) => "it is missing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let mut finding = Finding::of(object.as_str(), what);
+        if self.request.repair {
+            let mending = repair::object(&vault, name, &object, |b| repair::is_header(&vault, b));
+            finding.repaired = mended(name, mending.await);
+        }
+        self.find(name, finding).await
+    }
+
+    /// The whole log, from its first record: every link and signature. Gives the last record that is right.
+    async fn log(
+        &mut self,
+        name: &SiteName,
+        opened: &Opened,
+    ) -> Result<Option<holdfast_format::Position>> {
+        let vault = self.vault.clone();
+        let follow = || async {
+            let reader: Arc<dyn SiteReader> = opened.site.clone();
+            let mut log = LogReader::new(reader, vault.header.vault);
+            let mut state = State::start(vault.header.clone());
+            let followed = log.follow(&mut state).await;
+            (state.chain.head, followed.err())
+        };
+        let (head, wrong) = follow().await;
+        let Some(error) = wrong else { return Ok(head) };
+        let mut finding = Finding::of("log", error.to_string());
+        if self.request.repair {
+            let mending = repair::log(&vault, opened).await.map(|_| ());
+            finding.repaired = mended(name, mending);
+        }
+        let again = match finding.repaired {
+            true => follow().await,
+            false => (head, None),
+        };
+        finding.repaired &= again.1.is_none();
+        self.find(name, finding).await?;
+        Ok(again.0)
+    }
+
+    /// A small object whose hash the log gives.
+    async fn hashed(
+        &mut self,
+        name: &SiteName,
+        opened: &Opened,
+        object: ObjectName,
+        hash: Hash,
+    ) -> Result<()> {
+        let what = match opened.site.get(&object).await {
+            Ok(Some(bytes)) if Hash::of(&bytes) == hash => return Ok(()),
+            Ok(Some(_)) => "it does not have the hash that the log gives".to_owned(),
+            Ok(None) => "it is missing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let mut finding = Finding::of(object.as_str(), what);
+        if self.request.repair {
+            let mending = repair::object(&self.vault, name, &object, repair::has_hash(hash));
+            finding.repaired = mended(name, mending.await);
+        }
+        self.find(name, finding).await
+    }
+
+    async fn pack(
+        &mut self,
+        name: &SiteName,
+        opened: &Opened,
+        ordinal: PackOrdinal,
+        pack: &PackInfo,
+    ) -> Result<()> {
+        let percent = self.request.sample_percent;
+        let reads = self.request.read_data && (percent <= 0.0 || in_sample(pack, percent));
+        let object = ObjectName::pack(self.vault.header.vault, pack.id);
+        let what = match reads {
+            true => read_pack(opened.site.as_ref(), &object, pack).await,
+            false => look_at_pack(opened.site.as_ref(), &object, pack).await,
+        };
+        self.objects += 1;
+        if reads {
+            self.bytes += pack.len;
+        }
+        // Given up while it was looked at: then it may be gone.
+        let live = || {
+            let state = self.vault.state();
+            let info = state.catalog.packs.get(&ordinal);
+            info.is_some_and(|info| info.condemned.is_none())
+        };
+        if let Some((what, is_damage)) = what
+            && live()
+        {
+            let mut finding = Finding::of(object.as_str(), what);
+            if self.request.repair {
+                finding.repaired = mended(name, repair::pack(&self.vault, name, pack).await);
+            }
+            if !finding.repaired {
+                if is_damage {
+                    *self.bad.entry(ordinal).or_default() += 1;
+                }
+                finding.snapshots = self.snapshots_of(pack).await;
+            }
+            self.find(name, finding).await?;
+        }
+        if self.objects.is_multiple_of(16) {
+            let count = v1::VerifyCount {
+                objects: self.objects,
+                objects_total: self.total,
+                bytes: self.bytes,
+            };
+            tell(self.to, Said::Count(count)).await?;
+        }
+        Ok(())
+    }
+
+    /// The snapshots that need anything of a pack.
+    async fn snapshots_of(&mut self, pack: &PackInfo) -> Vec<SnapshotId> {
+        if self.closures.is_none() {
+            let state = self.vault.state().clone();
+            let reach = move || {
+                let snapshots = state.catalog.snapshots.iter();
+                let closures = snapshots.map(|(id, snapshot)| {
+                    let mut reached = RoaringTreemap::new();
+                    state.index.close(&mut reached, [snapshot.root]);
+                    (*id, reached)
+                });
+                closures.collect::<Vec<_>>()
+            };
+            self.closures = Some(self.vault.context.run_blocking(reach).await);
+        }
+        let holds: RoaringTreemap = pack.ordinals().map(|ordinal| ordinal.0).collect();
+        let closures = self.closures.iter().flatten();
+        closures
+            .filter(|(_, reached)| !reached.is_disjoint(&holds))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Says which snapshots were read back whole at a site.
+    async fn say_verified(&self, name: &SiteName, head: holdfast_format::Position) -> Result<()> {
+        let fresh: Vec<SnapshotId> = {
+            let state = self.vault.state();
+            let snapshots = state.catalog.live_snapshots();
+            snapshots
+                .filter(|(_, s)| s.committed_at <= head && !s.verified.contains_key(name))
+                .map(|(id, _)| *id)
+                .collect()
+        };
+        for snapshot in fresh {
+            let fact = SnapshotVerified {
+                snapshot,
+                site: name.clone(),
+                who: "verify".into(),
+            };
+            match self.vault.append(Proposal::Verified(fact)).await {
+                // Collected meanwhile.
+                Ok(_) | Err(Error::Missing(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs that were bad at every member that was asked: which of their chunks can nobody give?
+    async fn name_lost(&mut self, members: usize) -> Result<()> {
+        let asked_all = members == self.vault.state().catalog.members.len();
+        let mut lost: BTreeSet<Ordinal> = BTreeSet::new();
+        let bad = std::mem::take(&mut self.bad);
+        for ordinal in bad.into_iter().filter(|(_, n)| *n == members && asked_all) {
+            let read = {
+                let state = self.vault.state();
+                let Some(pack) = state.catalog.packs.get(&ordinal.0).cloned() else {
+                    continue;
+                };
+                let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+                for chunk in pack.ordinals().filter(|chunk| state.index.is_live(*chunk)) {
+                    if let (Some(entry), Some(id)) =
+                        (state.index.entry(chunk), state.index.id(chunk))
+                        && entry.pack == ordinal.0
+                    {
+                        frames.entry(entry.frame).or_default().push(id);
+                    }
+                }
+                PackRead {
+                    ordinal: ordinal.0,
+                    pack,
+                    frames,
+                }
+            };
+            let sites = self.vault.read_sites(None).await?;
+            let fetched = self.vault.frames.fetch(&sites, &read).await;
+            let state = self.vault.state();
+            let gone = fetched.lost.iter().map(|(id, _)| id);
+            let gone = gone.filter(|id| !fetched.doubtful.contains(id));
+            lost.extend(gone.filter_map(|id| state.find(&read.pack.scope, id)));
+        }
+        let lost: Vec<Ordinal> = lost.into_iter().collect();
+        repair::name_lost(&self.vault, lost, "verify").await
+    }
+}
+
+fn mended(site: &SiteName, outcome: Result<()>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(%site, %error, "it was not repaired");
+            false
+        }
+    }
+}
+
+/// Whether a pack is in a sample of so many per cent: by its footer's hash, so that a run can be repeated.
+fn in_sample(pack: &PackInfo, percent: f64) -> bool {
+    let hash = &pack.footer_hash.0;
+    let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    f64::from(number) < percent / 100.0 * f64::from(u32::MAX)
+}
+
+/// What is wrong with a pack, and whether that is damage (or a site that does not answer).
+async fn read_pack(
+    site: &dyn SiteReader,
+    name: &ObjectName,
+    pack: &PackInfo,
+) -> Option<(String, bool)> {
+    match site.get(name).await {
+        Ok(Some(bytes)) => verify_pack(pack.id, pack.footer_hash, &bytes)
+            .err()
+            .map(|error| (error.to_string(), true)),
+        Ok(None) => Some(("it is missing".into(), true)),
+        Err(error) => Some((error.to_string(), false)),
+    }
+}
+
+async fn look_at_pack(
+    site: &dyn SiteReader,
+    name: &ObjectName,
+    pack: &PackInfo,
+) -> Option<(String, bool)> {
+    match site.head(name).await {
+        Ok(Some(info)) if info.size == pack.len => None,
+        Ok(Some(info)) => Some((
+            format!("it has {} bytes, not {}", info.size, pack.len),
+            true,
+        )),
+        Ok(None) => Some(("it is missing".into(), true)),
+        Err(error) => Some((error.to_string(), false)),
+    }
+}

@@ -1,0 +1,95 @@
+//! Checkpoints of a vault: when one is due, how it is made, and which older ones go.
+//!
+//! State: none; which checkpoints count stands in the log. A checkpoint is a saved fold: losing one costs the time to
+//! fold again, never data. It runs in the collector's turn, which alone may delete.
+
+use std::collections::HashSet;
+
+use holdfast_format::checkpoint::Manifest;
+use holdfast_format::{Hash, ObjectName, Position};
+use holdfast_store::Opened;
+use holdfast_vault::{Proposal, State, checkpoint};
+
+use super::Vault;
+use super::writer::Settle;
+use crate::error::{Error, Result};
+
+/// A checkpoint is due once so many records came after the last one.
+const RECORDS_BETWEEN: u64 = 1024;
+
+/// After a collection that gave something up, one is due after so many.
+const RECORDS_AFTER_COLLECTION: u64 = 16;
+
+/// Whether a checkpoint is due.
+pub(super) fn is_due(state: &State, collected: bool) -> bool {
+    let Some(head) = state.chain.head else {
+        return false;
+    };
+    let since = match state.catalog.checkpoints.last() {
+        Some(last) if last.covers.epoch == head.epoch => head.slot.0 - last.covers.slot.0,
+        _ => head.slot.0,
+    };
+    let after = match collected {
+        true => RECORDS_AFTER_COLLECTION,
+        false => RECORDS_BETWEEN,
+    };
+    since >= after
+}
+
+/// Saves the fold at the primary and makes it count; the replicators carry it to the other members.
+pub(super) async fn save(vault: &Vault) -> Result<Position> {
+    let (reply, settled) = tokio::sync::oneshot::channel();
+    let gone = || Error::Fenced("this coordinator no longer owns the vault".into());
+    let asked = vault.log_writer().tell(Settle { reply }).await;
+    asked.map_err(|_| gone())?;
+    let state = settled.await.map_err(|_| gone())??;
+    let made = checkpoint::save(&state, vault.primary.site.as_ref()).await?;
+    let covers = made.covers;
+    vault.append(Proposal::Checkpoint(made)).await?;
+    tracing::info!(vault = %vault.header.name, %covers, "a checkpoint was made");
+    Ok(covers)
+}
+
+/// Deletes, at one member, checkpoints older than the two that are kept, and segments that only they name.
+///
+/// ORDER: segments go before the manifest that names them: what a crash leaves is a checkpoint that does not read, which
+/// is passed over and met here again, never segments that nothing names.
+pub(super) async fn prune(vault: &Vault, member: &Opened) -> Result<u64> {
+    let id = vault.header.vault;
+    let counting: Vec<(Position, Hash)> = {
+        let state = vault.state();
+        let kept = state.catalog.checkpoints.iter();
+        kept.map(|kept| (kept.covers, kept.manifest)).collect()
+    };
+    let Some(oldest) = counting.iter().map(|(covers, _)| *covers).min() else {
+        return Ok(0);
+    };
+    let prefix = format!("{}checkpoints/", ObjectName::vault_prefix(id));
+    let (mut old, mut needed) = (Vec::new(), HashSet::new());
+    for info in member.site.list(&prefix, None).await? {
+        let Some(covers) = info.name.as_checkpoint(id) else {
+            continue;
+        };
+        let Some(object) = member.site.get(&info.name).await? else {
+            continue;
+        };
+        let manifest = Manifest::open(id, covers, Hash::of(&object), &object);
+        let segments: Vec<Hash> = match manifest {
+            Ok(manifest) => manifest.segments.iter().map(|s| s.hash).collect(),
+            Err(_) => Vec::new(),
+        };
+        match covers < oldest {
+            true => old.push((info.name, segments)),
+            false => needed.extend(segments),
+        }
+    }
+    let gone = old.len() as u64;
+    for (name, segments) in old {
+        for segment in segments.iter().filter(|segment| !needed.contains(segment)) {
+            let name = ObjectName::segment(id, *segment);
+            member.sweeper.delete(&name).await?;
+        }
+        member.sweeper.delete(&name).await?;
+    }
+    Ok(gone)
+}
