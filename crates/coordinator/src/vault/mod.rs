@@ -2,6 +2,7 @@
 
 mod checkpoint;
 pub mod clock;
+mod collection;
 pub mod collector;
 pub mod herald;
 pub mod keeper;

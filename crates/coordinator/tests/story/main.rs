@@ -4,4 +4,5 @@
 
 mod failback;
 mod life;
+mod upkeep;
 mod world;

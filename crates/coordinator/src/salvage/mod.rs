@@ -1,0 +1,304 @@
+//! Failback: brings a site that was left behind back, with everything that was acknowledged there and nowhere else.
+//!
+//! State: none; each step stands in a log. The branch is closed first, so that it cannot grow; then every snapshot that
+//! it committed is committed again at the primary, its frames copied as they are, sealed; a `BranchSalvaged` record ends
+//! it, and only then does the site follow. Run again after a crash at any point: what was brought back is found there.
+//!
+//! It runs in the collector's turn, so that nothing is condemned meanwhile. It never deletes and never overwrites.
+
+mod copying;
+mod words;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use holdfast_format::fact::{BranchSalvaged, SessionEnded, SnapshotCommitted};
+use holdfast_format::{KeyId, ObjectName, Sealed, SessionId, SiteName};
+use holdfast_placement::Progress;
+use holdfast_store::{Site, SiteReader};
+use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
+use holdfast_vault::fetch::FrameReader;
+use holdfast_vault::log::writer::{Sealing, put_same, seal};
+use holdfast_vault::replicate::{Standing, standing};
+use holdfast_vault::{Proposal, State};
+
+use crate::error::{Error, Result, from_placement};
+use crate::node::Node;
+use crate::vault::Vault;
+
+/// What a failback brought back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Snapshots committed again.
+    pub snapshots: u64,
+    /// Records of the branch.
+    pub records: u64,
+    /// What a person has to look at: what was said on both sides of the fork.
+    pub notes: Vec<String>,
+}
+
+/// Brings a site that was left behind, or that was replaced by an empty one, back as a member that follows.
+///
+/// A site whose log is a prefix follows by itself: there is nothing to salvage. The caller is the collector, in its turn.
+pub(crate) async fn bring_back(
+    node: &Arc<Node>,
+    vault: &Arc<Vault>,
+    name: &SiteName,
+) -> Result<Salvaged> {
+    if !vault.state().catalog.members.contains_key(name) {
+        return Err(Error::Missing(format!(
+            "member {name} of vault {}",
+            vault.header.name
+        )));
+    }
+    if name == vault.primary.site.name() {
+        return Err(Error::Invalid(format!(
+            "site {name} is the primary of vault {}; fail over to another site first",
+            vault.header.name
+        )));
+    }
+    // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
+    let left = vault.sites.reopen(name).await?.site;
+    let state = vault.state().clone();
+    let shared = Arc::new(std::sync::RwLock::new(state.clone()));
+    if let Standing::Prefix(head) = standing(&vault.primary.site, &left, &shared).await? {
+        if head.is_none() {
+            // Taken for a new member from here on, also after a restart.
+            let progress = Progress {
+                replicated: None,
+                verified: None,
+                at_millis: node.context.now_millis(),
+                records: 0,
+                bytes: 0,
+            };
+            let told = node
+                .placement
+                .set_progress(vault.header.vault, name, progress);
+            told.await.map_err(from_placement)?;
+            vault.note_progress(name, None);
+        }
+        vault.nudge_member(name);
+        return Ok(Salvaged::default());
+    }
+    let reader: Arc<dyn SiteReader> = left.clone();
+    let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
+    let Some(fork) = find_fork(&primary, &reader, &state).await? else {
+        vault.nudge_member(name);
+        return Ok(Salvaged::default());
+    };
+    close(node, vault, &left, &state, &fork).await?;
+    let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
+    let report = recommit(vault, &left, &fork, &branch).await?;
+    vault.nudge_member(name);
+    Ok(report)
+}
+
+/// Closes the branch at the site that was left behind; see [`close_branch`].
+async fn close(
+    node: &Arc<Node>,
+    vault: &Arc<Vault>,
+    left: &Arc<dyn Site>,
+    state: &State,
+    fork: &Fork,
+) -> Result<()> {
+    let reader: Arc<dyn SiteReader> = left.clone();
+    if is_closed(&reader, state, fork).await? {
+        return Ok(());
+    }
+    let id = vault.header.vault;
+    let credentials = node.credentials(&vault.header).await?;
+    loop {
+        let branch = read_branch(&reader, state, fork, &vault.cache).await?;
+        let claimant = node.new_claimant(id, &branch.state).await?;
+        if branch.state.chain.next().epoch > fork.at.epoch {
+            // Another owner claimed an epoch there. Its epoch is closed in the ordinary way first.
+            let sealing = seal(
+                &node.context,
+                left.clone(),
+                &credentials,
+                claimant,
+                branch.state,
+                &vault.stop,
+            );
+            if let Sealing::Superseded(_) = sealing.await? {
+                continue;
+            }
+        }
+        return close_branch(&node.context, left, &credentials, claimant, state, fork).await;
+    }
+}
+
+/// Commits a closed branch again at the primary.
+async fn recommit(
+    vault: &Arc<Vault>,
+    left: &Arc<dyn Site>,
+    fork: &Fork,
+    branch: &Branch,
+) -> Result<Salvaged> {
+    let reader: Arc<dyn SiteReader> = left.clone();
+    let mut salvage = Salvage {
+        vault,
+        left: reader,
+        branch,
+        frames: FrameReader::new(vault.header.vault),
+        reopened: BTreeSet::new(),
+        report: Salvaged {
+            records: branch.records,
+            ..Salvaged::default()
+        },
+    };
+    salvage.recipients().await?;
+    for (commit, session) in &branch.commits {
+        let id = commit.snapshot;
+        if vault.state().catalog.snapshots.contains_key(&id) {
+            continue;
+        }
+        if !branch.state.catalog.snapshots.contains_key(&id) {
+            // Forgotten and collected on the branch itself, by record.
+            continue;
+        }
+        salvage.snapshot(commit, session).await?;
+    }
+    salvage.close_sessions().await?;
+    salvage.words().await?;
+    let Salvage { report, .. } = salvage;
+    if branch.removed_a_member {
+        return Err(Error::Invalid(format!(
+            "what only site {0} held is back ({1} snapshots), but its branch had removed a member, so that packs may be \
+             gone there: it cannot follow as it is. Take it out with `holdfast site remove`, empty it, and add it again \
+             with `holdfast site add`",
+            left.name(),
+            report.snapshots
+        )));
+    }
+    vault
+        .append(Proposal::Salvaged(BranchSalvaged {
+            site: left.name().clone(),
+            epoch: fork.at.epoch,
+            from: fork.at.slot,
+            last: branch.last,
+        }))
+        .await?;
+    Ok(report)
+}
+
+struct Salvage<'a> {
+    vault: &'a Arc<Vault>,
+    left: Arc<dyn SiteReader>,
+    branch: &'a Branch,
+    frames: FrameReader,
+    /// Sessions that were opened again for their keys' sake.
+    reopened: BTreeSet<SessionId>,
+    report: Salvaged,
+}
+
+impl Salvage<'_> {
+    /// Commits one snapshot again: its missing chunks, children first, then the commit.
+    async fn snapshot(
+        &mut self,
+        commit: &SnapshotCommitted,
+        session: &holdfast_vault::fold::catalog::Session,
+    ) -> Result<()> {
+        let scope = &session.scope;
+        let here = self.vault.state().clone();
+        let missing = copying::missing(&here, &self.branch.state, scope, commit.root);
+        self.open_key(session.key.key, Some((commit.snapshot, session)))
+            .await?;
+        self.copy_data(scope, &missing).await?;
+        self.copy_nodes(scope, &missing).await?;
+        let again = self
+            .vault
+            .append(Proposal::Recommit(commit.clone()))
+            .await?;
+        self.vault.promises().detach(&commit.snapshot);
+        self.reopened.remove(&commit.snapshot);
+        tracing::info!(snapshot = %commit.snapshot, at = ?again, "a snapshot of the branch is committed again");
+        self.report.snapshots += 1;
+        Ok(())
+    }
+
+    /// Makes a data key of the branch known: its object stands at the primary before the record that names it.
+    async fn open_key(
+        &mut self,
+        key: KeyId,
+        of: Option<(SessionId, &holdfast_vault::fold::catalog::Session)>,
+    ) -> Result<()> {
+        let known = {
+            let state = self.vault.state();
+            let live = state.catalog.keys.get(&key).map(|k| k.condemned.is_none());
+            let open = of.is_none_or(|(id, _)| state.catalog.sessions.contains_key(&id));
+            match live {
+                Some(true) if open => true,
+                Some(false) => {
+                    return Err(Error::Corrupt(format!(
+                        "key {key} was given up here while a snapshot of site {} still needs it; restore that snapshot \
+                         from there with `holdfast rescue restore`",
+                        self.left.name()
+                    )));
+                }
+                _ => false,
+            }
+        };
+        if known {
+            return Ok(());
+        }
+        let open = match of {
+            Some((id, session)) => holdfast_format::fact::SessionOpened {
+                session: id,
+                source: session.source.clone(),
+                scope: session.scope.clone(),
+                key: session.key,
+                agent: session.agent.clone(),
+                tags: session.tags.clone(),
+            },
+            None => self.branch.opened.get(&key).cloned().ok_or_else(|| {
+                Error::Corrupt(format!(
+                    "key {key} of the branch at site {} is named by no session there",
+                    self.left.name()
+                ))
+            })?,
+        };
+        let (vault, reference) = (self.vault.header.vault, open.key);
+        let name = ObjectName::session_key(vault, reference.key, reference.generation);
+        let object = self.read_hashed(&name, reference.hash).await?;
+        put_same(
+            self.vault.primary.site.as_ref(),
+            &name,
+            &Sealed::copied(object),
+        )
+        .await?;
+        let session = open.session;
+        self.vault.append(Proposal::Reopen(open)).await?;
+        self.vault.promises().attach(session);
+        self.reopened.insert(session);
+        Ok(())
+    }
+
+    async fn read_hashed(
+        &self,
+        name: &ObjectName,
+        hash: holdfast_format::Hash,
+    ) -> Result<bytes::Bytes> {
+        match self.left.get(name).await? {
+            Some(object) if holdfast_format::Hash::of(&object) == hash => Ok(object),
+            _ => Err(Error::Corrupt(format!(
+                "{name} at site {} is missing or does not have the hash that its log gives",
+                self.left.name()
+            ))),
+        }
+    }
+
+    /// Sessions that were opened for their keys only end again; their packs live on in what refers to them.
+    async fn close_sessions(&mut self) -> Result<()> {
+        for session in std::mem::take(&mut self.reopened) {
+            let ended = SessionEnded {
+                session,
+                why: "its branch was salvaged".into(),
+                who: "coordinator".into(),
+            };
+            self.vault.append(Proposal::End(ended)).await?;
+            self.vault.promises().detach(&session);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! One collection's first half: marking, planning, and copying what is needed out of packs that go.
+//!
+//! State: none. Frames are copied as they are, sealed; a pack goes only if everything needed in it has a later home.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal};
+use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
+use holdfast_vault::Proposal;
+use holdfast_vault::collect::mark::{Mark, blocked_by, mark};
+use holdfast_vault::fetch::PackRead;
+
+use super::collector::{Progress, Report, Run};
+use super::upload::put_pack;
+use crate::error::{Error, Result};
+
+impl Run {
+    /// While a member has not reached this owner's epoch it may turn out to hold a branch: the keys that a salvage would
+    /// need stay until it has.
+    pub(super) fn keys_from(&self) -> Epoch {
+        let epoch = self.vault.claimant.epoch;
+        let standings = self.vault.standings();
+        let all_here = standings.values().all(|standing| {
+            !standing.diverged && standing.head.is_some_and(|at| at.epoch == epoch)
+        });
+        match all_here {
+            true => Epoch(0),
+            false => epoch,
+        }
+    }
+
+    /// Marks on a copy of the state, so that backups go on, and plans.
+    pub(super) async fn plan(
+        &self,
+        trash_now: i64,
+    ) -> Result<(Mark, Vec<PackOrdinal>, Report, Vec<CopyGroup>)> {
+        let vault = &self.vault;
+        let now = vault.context.now_millis();
+        let (state, promised) = {
+            let state = vault.state();
+            let promised: Vec<_> = vault.promises().all().collect();
+            (state.clone(), promised)
+        };
+        let blocked = blocked_by(&state, |id| vault.promises().is_attached(id));
+        let (state, marked) = vault
+            .context
+            .run_blocking(move || {
+                let trash_now = trash_now.min(state.next_time(now));
+                let marked = mark(&state, promised, trash_now, state.next_time(now));
+                (state, marked)
+            })
+            .await;
+        let mut scopes: HashMap<&str, u32> = HashMap::new();
+        let facts: Vec<PackFacts> = (state.catalog.packs.iter())
+            .filter_map(|(&ordinal, pack)| {
+                let share = marked.packs.get(&ordinal)?;
+                let count = scopes.len() as u32;
+                let scope = *scopes.entry(pack.scope.as_str()).or_insert(count);
+                let bytes = pack.footer_offset;
+                // Estimated from plaintext lengths: the sealed lengths of single frames stand in footers only.
+                let live = match share.total_bytes {
+                    0 => 0,
+                    total => {
+                        (u128::from(bytes) * u128::from(share.live_bytes) / u128::from(total))
+                            as u64
+                    }
+                };
+                Some(PackFacts {
+                    ordinal: ordinal.0,
+                    bytes,
+                    bytes_live: if share.live_chunks == 0 {
+                        0
+                    } else {
+                        live.clamp(1, bytes)
+                    },
+                    chunks: pack.chunks,
+                    chunks_live: share.live_chunks,
+                    kind: if pack.kind == 0 {
+                        PackKind::Data
+                    } else {
+                        PackKind::Nodes
+                    },
+                    scope,
+                    keys: pack.keys.len() as u32,
+                    age_millis: now.saturating_sub(pack.added_millis).max(0) as u64,
+                })
+            })
+            .collect();
+        // A person who asks wants the room now: young packs are copied too.
+        let mut options = CollectOptions::default();
+        if self.who != "collector" {
+            options.settle_millis = 0;
+        }
+        let planned = plan_collection(&facts, &options)
+            .map_err(|error| Error::Bug(format!("the collection cannot be planned: {error}")))?;
+        let groups: Vec<CopyGroup> = planned
+            .rewrite
+            .iter()
+            .chain(&planned.merge)
+            .cloned()
+            .collect();
+        let mut report = Report {
+            snapshots: marked.leaving.len() as u64,
+            chunks: state.index.live().saturating_sub(marked.reached.len()),
+            packs_condemned: planned.condemn.len() as u64,
+            live_chunks: marked.reached.len(),
+            blocked: blocked.map(|(_, why)| why).unwrap_or_default(),
+            ..Report::default()
+        };
+        let len = |pack: u32| {
+            state
+                .catalog
+                .packs
+                .get(&PackOrdinal(pack))
+                .map_or(0, |info| info.len)
+        };
+        report.freed_bytes = planned.condemn.iter().map(|&pack| len(pack)).sum();
+        for group in &groups {
+            let (all, live) = group.packs.iter().fold((0, 0), |(all, live), &pack| {
+                let facts = facts.iter().find(|facts| facts.ordinal == pack);
+                (
+                    all + len(pack),
+                    live + facts.map_or(0, |facts| facts.bytes_live),
+                )
+            });
+            report.packs_rewritten += group.packs.len() as u64;
+            report.packs_condemned += group.packs.len() as u64;
+            report.copied_bytes += live;
+            report.freed_bytes += all - live.min(all);
+        }
+        let condemn = planned
+            .condemn
+            .iter()
+            .map(|&pack| PackOrdinal(pack))
+            .collect();
+        Ok((marked, condemn, report, groups))
+    }
+
+    /// Copies the frames that hold anything needed into new packs; frames are copied as they are, sealed. Gives the packs of
+    /// which everything needed was copied: one with damage stays, for what is good in it, and is named.
+    pub(super) async fn copy(&self, group: &CopyGroup, marked: &Mark) -> Result<Vec<PackOrdinal>> {
+        let vault = &self.vault;
+        let sites = vault.read_sites(None).await?;
+        let mut copied = Vec::new();
+        let mut builder: Option<PackBuilder> = None;
+        for &pack in &group.packs {
+            let ordinal = PackOrdinal(pack);
+            let read = {
+                let state = vault.state();
+                let Some(info) = state.catalog.packs.get(&ordinal).cloned() else {
+                    continue;
+                };
+                let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+                for chunk in info
+                    .ordinals()
+                    .filter(|chunk| marked.reached.contains(chunk.0))
+                {
+                    if let (Some(entry), Some(id)) =
+                        (state.index.entry(chunk), state.index.id(chunk))
+                        && entry.pack == ordinal
+                    {
+                        frames.entry(entry.frame).or_default().push(id);
+                    }
+                }
+                PackRead {
+                    ordinal,
+                    pack: info,
+                    frames,
+                }
+            };
+            if read.frames.is_empty() {
+                copied.push(ordinal);
+                continue;
+            }
+            let fetched = vault.frames.fetch(&sites, &read).await;
+            if let Some((id, why)) = fetched.lost.first() {
+                let what = format!(
+                    "pack {} stays: chunk {id} cannot be copied: {why}",
+                    read.pack.id
+                );
+                tracing::error!(vault = %vault.header.name, "{what}; see `holdfast verify --read-data`");
+                self.tell(Progress::Step(what)).await;
+                continue;
+            }
+            copied.push(ordinal);
+            let kind = if read.pack.kind == 0 {
+                ChunkKind::Data
+            } else {
+                ChunkKind::Node
+            };
+            for frame in fetched.frames {
+                let full = builder.as_ref().is_some_and(PackBuilder::is_full);
+                if full && let Some(full) = builder.take() {
+                    self.place(full.finish()).await?;
+                }
+                let builder = builder.get_or_insert_with(|| {
+                    PackBuilder::new(
+                        vault.header.vault,
+                        vault.new_pack_id(),
+                        kind,
+                        read.pack.scope.clone(),
+                    )
+                });
+                builder.add(frame)?;
+            }
+        }
+        if let Some(builder) = builder.filter(|builder| !builder.is_empty()) {
+            self.place(builder.finish()).await?;
+        }
+        Ok(copied)
+    }
+
+    async fn place(&self, pack: Pack) -> Result<()> {
+        put_pack(&self.vault, &pack).await?;
+        let packs = vec![pack.without_body()];
+        self.vault
+            .append(Proposal::Copies {
+                packs,
+                fresh: HashSet::new(),
+            })
+            .await?;
+        Ok(())
+    }
+}

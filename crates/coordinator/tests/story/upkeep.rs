@@ -1,0 +1,148 @@
+//! What a vault does for its own upkeep: checkpoints, repair, and what it does about damage that nothing can mend.
+
+use std::sync::Arc;
+
+use holdfast_coordinator::repair;
+use holdfast_coordinator::vault::Vault;
+use holdfast_coordinator::vault::collector::Checkpoint;
+use holdfast_format::{ObjectName, PackOrdinal};
+use holdfast_store::SiteReader;
+use holdfast_vault::checkpoint::load;
+use holdfast_vault::{LogReader, SegmentCache, State, open_state};
+
+use crate::world::{World, body, site, walk, world};
+
+/// Makes a checkpoint and waits until it stands.
+async fn checkpoint(vault: &Arc<Vault>) {
+    let before = vault.state().catalog.checkpoints.last().cloned();
+    vault.collector().unwrap().tell(Checkpoint).await.unwrap();
+    let mut head = vault.head.clone();
+    while vault.state().catalog.checkpoints.last().cloned() == before {
+        head.changed().await.unwrap();
+    }
+}
+
+/// The state as it comes of the log alone.
+async fn refolded(vault: &Arc<Vault>, name: &str) -> State {
+    let reader: Arc<dyn SiteReader> = vault.sites.open(&site(name)).await.unwrap().site;
+    let mut state = State::start(vault.header.clone());
+    let mut log = LogReader::new(reader, vault.header.vault);
+    log.follow(&mut state).await.unwrap();
+    state
+}
+
+async fn loads_from_checkpoint(world: &World, vault: &Arc<Vault>, name: &str) {
+    world.everywhere(vault).await;
+    let reader: Arc<dyn SiteReader> = vault.sites.open(&site(name)).await.unwrap().site;
+    let loaded = load(&vault.header, reader.as_ref(), &SegmentCache::Memory, 0).await;
+    assert!(loaded.unwrap().is_some());
+    let opened = open_state(&reader, vault.header.vault, &SegmentCache::Memory).await;
+    let (opened, whole) = (opened.unwrap(), refolded(vault, name).await);
+    assert_eq!(opened.hash, whole.hash);
+    assert_eq!(opened.catalog, whole.catalog);
+    assert_eq!(opened.index.next(), whole.index.next());
+    assert_eq!(opened.index.absent(), whole.index.absent());
+    assert_eq!(opened.hash, vault.state().hash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_says_what_the_log_says_and_two_are_kept() {
+    let (world, vault) = world().await;
+    let mut roots = Vec::new();
+    for n in 0..12 {
+        roots.push(
+            world
+                .backup(&vault, &[body(n, 2000), body(n / 2, 500)])
+                .await,
+        );
+        if n % 2 == 1 {
+            checkpoint(&vault).await;
+            loads_from_checkpoint(&world, &vault, "onsite").await;
+        }
+    }
+    assert_eq!(vault.state().index.in_memory(), 0);
+    loads_from_checkpoint(&world, &vault, "offsite").await;
+    assert_eq!(vault.state().catalog.checkpoints.len(), 2);
+    // One more run drops at the members what was copied there meanwhile.
+    checkpoint(&vault).await;
+    let folder = world.folder.path();
+    for name in ["onsite", "offsite"] {
+        assert!(walk(&folder.join(name), "checkpoints").len() <= 3, "{name}");
+    }
+    let (_, root) = &roots[3];
+    let read = world.read(&vault, None, root).await;
+    assert_eq!(read, [body(3, 2000), body(1, 500)]);
+    world.node.shut_down().await;
+}
+
+/// Damages a pack at a site by one bit in its first frame.
+fn damage(world: &World, vault: &Vault, name: &str, pack: PackOrdinal) {
+    let id = vault.state().catalog.packs[&pack].id;
+    let object = ObjectName::pack(vault.header.vault, id);
+    let path = world.folder.path().join(name).join(object.as_str());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+fn data_pack(vault: &Vault) -> PackOrdinal {
+    let state = vault.state();
+    let mut packs = state.catalog.packs.iter();
+    *packs.find(|(_, pack)| pack.kind == 0).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_copy_is_mended_from_a_good_one() {
+    let (world, vault) = world().await;
+    let (_, root) = world.backup(&vault, &[body(1, 50_000)]).await;
+    world.everywhere(&vault).await;
+    let pack = data_pack(&vault);
+    damage(&world, &vault, "onsite", pack);
+    // The restore falls over to the other copy.
+    assert_eq!(world.read(&vault, None, &root).await, [body(1, 50_000)]);
+    let info = vault.state().catalog.packs[&pack].clone();
+    repair::pack(&vault, &site("onsite"), &info).await.unwrap();
+    let only = site("onsite");
+    assert_eq!(
+        world.read(&vault, Some(&only), &root).await,
+        [body(1, 50_000)]
+    );
+    world.node.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_everywhere_is_sent_again() {
+    let (world, vault) = world().await;
+    let bodies = [body(1, 50_000), body(2, 100)];
+    let (_, root) = world.backup(&vault, &bodies).await;
+    world.everywhere(&vault).await;
+    let pack = data_pack(&vault);
+    damage(&world, &vault, "onsite", pack);
+    damage(&world, &vault, "offsite", pack);
+    let lost = {
+        let state = vault.state();
+        state
+            .find(&"vault".parse().unwrap(), &root.refs[0])
+            .unwrap()
+    };
+    repair::name_lost(&vault, vec![lost], "test").await.unwrap();
+    // The chunk and the node above it are wanted again; the other chunk is known still.
+    let (stream, ..) = world.open(&vault).await;
+    let known = stream.answer(&[root.refs[0], root.refs[1], root.id]);
+    assert_eq!(known, [false, true, false]);
+    drop(stream);
+    let (_, again) = world.backup(&vault, &bodies).await;
+    assert_eq!(again.id, root.id);
+    world.everywhere(&vault).await;
+    assert!(vault.state().catalog.stale.is_empty());
+    let scope = "vault".parse().unwrap();
+    let (stream, ..) = world.open(&vault).await;
+    assert_eq!(stream.answer(&[root.refs[0], root.id]), [true, true]);
+    drop(stream);
+    let sites = vault.read_sites(None).await.unwrap();
+    let (reads, _) = holdfast_vault::fetch::locate(&vault.state(), &scope, &root.refs[..1]);
+    for read in reads {
+        assert!(vault.frames.fetch(&sites, &read).await.lost.is_empty());
+    }
+    world.node.shut_down().await;
+}
