@@ -63,6 +63,9 @@ pub struct Replica {
     replicator: Option<Replicator>,
     pause: Duration,
     feeder: Option<tokio::task::JoinHandle<()>>,
+    /// Records that the member lacked when the primary's head was where the second part says. Counted once, by listing,
+    /// and kept up to date from then on.
+    behind: Option<(u64, Position)>,
 }
 
 /// There may be something to copy.
@@ -99,6 +102,7 @@ impl Actor for Replica {
             replicator: None,
             pause: PAUSE_MIN,
             feeder,
+            behind: None,
         })
     }
 
@@ -175,6 +179,7 @@ impl Replica {
                         )));
                     }
                     self.replicator = Some(replicator);
+                    self.behind = None;
                 }
                 Err(diverged) => return self.diverged(vault, diverged),
             }
@@ -185,7 +190,7 @@ impl Replica {
                 return Ok(false);
             };
             match replicator.step(None).await? {
-                Ok(Step::Copied(_)) => self.tell_standing(vault).await?,
+                Ok(Step::Copied(at)) => self.tell_copied(vault, at),
                 Ok(Step::Level) => {
                     self.tell_standing(vault).await?;
                     return Ok(false);
@@ -193,7 +198,21 @@ impl Replica {
                 Err(diverged) => return self.diverged(vault, diverged),
             }
         }
+        self.tell_standing(vault).await?;
         Ok(true)
+    }
+
+    /// Tells of one record more; the lag in bytes is told once a turn.
+    fn tell_copied(&mut self, vault: &Vault, at: Position) {
+        if let Some((behind, _)) = &mut self.behind {
+            *behind = behind.saturating_sub(1);
+        }
+        self.args.standing.send_modify(|standing| {
+            standing.head = Some(at);
+            standing.reachable = true;
+            standing.lag_records = standing.lag_records.saturating_sub(1);
+        });
+        vault.member_moved();
     }
 
     fn diverged(&mut self, vault: &Arc<Vault>, diverged: Diverged) -> crate::Result<bool> {
@@ -228,7 +247,7 @@ impl Replica {
         vault.member_moved();
     }
 
-    async fn tell_standing(&self, vault: &Vault) -> crate::Result<()> {
+    async fn tell_standing(&mut self, vault: &Vault) -> crate::Result<()> {
         let Some(head) = self.replicator.as_ref().map(Replicator::head) else {
             return Ok(());
         };
@@ -242,24 +261,19 @@ impl Replica {
                 .sum();
             (state.chain.head, bytes)
         };
-        let (lag_records, oldest) = match (head, primary_head) {
-            (Some(head), Some(primary)) if head.epoch == primary.epoch => {
-                (primary.slot.0.saturating_sub(head.slot.0), None)
-            }
-            (None, None) => (0, None),
-            // Behind by an epoch or more: counted at the primary, once for each epoch.
-            (head, Some(primary)) => (self.count_lag(vault, head, primary).await?, None),
-            (Some(_), None) => (0, None),
+        let lag_records = match primary_head {
+            None => 0,
+            Some(primary) => self.lag_records(vault, head, primary).await?,
         };
         let oldest = match lag_records {
             0 => None,
-            _ => oldest.or_else(|| {
+            _ => {
                 let standing = self.args.standing.borrow();
                 // The age of the lag is the time since the member was last level.
                 standing
                     .oldest_lacking_millis
                     .or_else(|| Some(vault.state().chain.time_millis))
-            }),
+            }
         };
         self.args.standing.send_replace(Standing {
             head,
@@ -272,6 +286,27 @@ impl Replica {
         });
         vault.member_moved();
         Ok(())
+    }
+
+    /// Records that the member lacks.
+    async fn lag_records(
+        &mut self,
+        vault: &Vault,
+        head: Option<Position>,
+        primary: Position,
+    ) -> crate::Result<u64> {
+        let records = match (self.behind, head) {
+            (_, Some(head)) if head.epoch == primary.epoch => {
+                primary.slot.0.saturating_sub(head.slot.0)
+            }
+            // This replica lives within one ownership, so the primary's head moves within one epoch.
+            (Some((behind, then)), _) if then.epoch == primary.epoch => {
+                behind + primary.slot.0.saturating_sub(then.slot.0)
+            }
+            _ => self.count_lag(vault, head, primary).await?,
+        };
+        self.behind = Some((records, primary));
+        Ok(records)
     }
 
     async fn count_lag(
