@@ -54,7 +54,10 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
         ),
         (None, Some(there)) => (
             there.catalog.members.contains_key(to),
-            there.catalog.primary.clone(),
+            // A site that was left behind still calls itself the primary.
+            node.last_primary(id)
+                .await?
+                .or(there.catalog.primary.clone()),
         ),
         (None, None) => (false, None),
     };

@@ -57,6 +57,8 @@ pub struct Slot {
     pub trouble: String,
     /// The owner elsewhere, if there is one.
     pub owner: String,
+    /// When taking it failed last, and the pause from then on.
+    pub tried: Option<(tokio::time::Instant, Duration)>,
 }
 
 /// One coordinator.
@@ -80,8 +82,15 @@ pub struct Node {
     changing: tokio::sync::Mutex<()>,
 }
 
-/// How often vaults that are not open are tried again.
+/// After what pause a vault that is not open is tried again: at first, and at most.
 const RETRY: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How often sites are looked at for vaults that somebody else put there.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How long a start waits for the first look.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Starts: registers, opens sites, finds vaults and takes them.
@@ -131,18 +140,33 @@ impl Node {
             changing: tokio::sync::Mutex::new(()),
         });
         crate::lease::LeaseKeeper::start(&node);
-        node.find_and_take().await;
+        let (first, looked) = tokio::sync::oneshot::channel();
         let this = node.clone();
-        node.context.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = this.stop.cancelled() => return,
-                    () = tokio::time::sleep(RETRY) => {}
-                }
-                this.find_and_take().await;
-            }
-        });
+        node.context
+            .spawn(async move { this.keep_looking(first).await });
+        // A site that does not answer keeps nobody waiting: what it holds is found later.
+        let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
         Ok(node)
+    }
+
+    /// Looks for vaults and takes them, until the node stops.
+    async fn keep_looking(self: &Arc<Self>, first: tokio::sync::oneshot::Sender<()>) {
+        let mut first = Some(first);
+        let mut looked: Option<tokio::time::Instant> = None;
+        loop {
+            if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                self.look().await;
+                looked = Some(tokio::time::Instant::now());
+            }
+            self.take_free().await;
+            if let Some(first) = first.take() {
+                let _ = first.send(());
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
     }
 
     /// The lease that ownership stands under.
@@ -208,15 +232,36 @@ impl Node {
 
     /// Looks for vaults at every site, and takes those that nobody owns.
     pub async fn find_and_take(self: &Arc<Self>) {
+        self.look().await;
+        for slot in self.slots().values_mut() {
+            slot.tried = None;
+        }
+        self.take_free().await;
+    }
+
+    /// Looks for vaults at every site, at all of them at once.
+    async fn look(&self) {
+        let looks = self
+            .sites
+            .list()
+            .into_iter()
+            .map(|(name, _, _)| async move {
+                if let Err(error) = self.look_at(&name).await {
+                    tracing::warn!(site = %name, %error, "the site cannot be looked at");
+                }
+            });
+        futures::future::join_all(looks).await;
+    }
+
+    /// Takes vaults that nobody owns; one that could not be taken is tried again after a pause that grows.
+    async fn take_free(self: &Arc<Self>) {
         let _changing = self.changing.lock().await;
         self.drop_fenced().await;
-        for (name, _, _) in self.sites.list() {
-            if let Err(error) = self.look_at(&name).await {
-                tracing::warn!(site = %name, %error, "the site cannot be looked at");
-            }
-        }
         for slot in self.list() {
-            if slot.vault.is_some() || self.stop.is_cancelled() {
+            let waits = slot
+                .tried
+                .is_some_and(|(since, pause)| since.elapsed() < pause);
+            if slot.vault.is_some() || waits || self.stop.is_cancelled() {
                 continue;
             }
             let id = slot.header.vault;
@@ -224,6 +269,8 @@ impl Node {
                 tracing::warn!(vault = %slot.header.name, %error, "the vault is not open");
                 if let Some(slot) = self.slots().get_mut(&id) {
                     slot.trouble = error.to_string();
+                    let pause = slot.tried.map_or(RETRY, |(_, pause)| pause * 2);
+                    slot.tried = Some((tokio::time::Instant::now(), pause.min(RETRY_MAX)));
                 }
             }
         }
@@ -238,6 +285,7 @@ impl Node {
                 let _ = self.placement.release(slot.header.vault, &self.lease).await;
                 if let Some(slot) = self.slots().get_mut(&slot.header.vault) {
                     slot.vault = None;
+                    slot.owner.clear();
                     slot.trouble = "another owner took it over".into();
                 }
             }
@@ -255,6 +303,7 @@ impl Node {
                         vault: None,
                         trouble: "it was just found".into(),
                         owner: String::new(),
+                        tried: None,
                     });
                 }
                 Err(error) => {
@@ -294,6 +343,7 @@ impl Node {
                 vault: Some(vault.clone()),
                 trouble: String::new(),
                 owner: self.options.name.clone(),
+                tried: None,
             },
         );
         let entry = VaultEntry {
@@ -325,6 +375,7 @@ impl Node {
             vault: None,
             trouble: "it is being opened".into(),
             owner: String::new(),
+            tried: None,
         });
         if let Some(vault) = self
             .list()

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use holdfast_format::{Certificate, ClaimNonce, Epoch, SiteName, VaultHeader, VaultId};
 use holdfast_placement::Acquire;
 use holdfast_store::SiteReader;
+use holdfast_vault::branch::find_fork;
 use holdfast_vault::log::takeover::Claimant;
+use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Credentials, LogReader, State, Takeover, Writer, open_state};
 
 use crate::error::{Error, Result, from_placement};
@@ -55,40 +57,39 @@ impl Node {
         )))
     }
 
-    /// Opens the state of a vault at the site where its newest history stands.
+    /// Opens the state of a vault at the site whose history counts: the longest, and of two that part the one with the
+    /// seal at the fork, which deposed the other.
     pub(crate) async fn newest(
         &self,
         id: VaultId,
         only: Option<&SiteName>,
     ) -> Result<(SiteName, State)> {
         let cache = self.cache_of(id);
-        let mut newest: Option<(SiteName, State)> = None;
+        let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
         let mut trouble = Vec::new();
         for (name, _, _) in self.sites.list() {
             if only.is_some_and(|only| *only != name) {
                 continue;
             }
-            let opened = match self.sites.open(&name).await {
-                Ok(opened) => opened,
+            let site: Arc<dyn SiteReader> = match self.sites.open(&name).await {
+                Ok(opened) => opened.site,
                 Err(error) => {
                     trouble.push(error.to_string());
                     continue;
                 }
             };
-            let site: Arc<dyn SiteReader> = opened.site;
             match open_state(&site, id, &cache).await {
                 Ok(state) => {
-                    if newest
-                        .as_ref()
-                        .is_none_or(|(_, best)| best.chain.head < state.chain.head)
-                    {
-                        newest = Some((name, state));
-                    }
+                    newest = Some(match newest {
+                        Some(best) => later(best, (site, state)).await?,
+                        None => (site, state),
+                    });
                 }
                 Err(Error::Missing(_)) => {}
                 Err(error) => trouble.push(format!("site {name}: {error}")),
             }
         }
+        let newest = newest.map(|(site, state)| (site.name().clone(), state));
         newest.ok_or_else(|| {
             Error::Unavailable(format!(
                 "its log cannot be read anywhere: {}",
@@ -172,6 +173,9 @@ impl Node {
             (None, Some(primary)) => primary.clone(),
             (None, None) => self.found_at(id)?,
         };
+        if at.is_none() {
+            self.check_primary(id, &primary).await?;
+        }
         let opened = self.sites.open(&primary).await?;
         let site: Arc<dyn SiteReader> = opened.site.clone();
         if at.is_none() {
@@ -242,10 +246,60 @@ impl Node {
         }
     }
 
+    /// The primary that the placement store knows of, if it knows the vault.
+    pub(crate) async fn last_primary(&self, id: VaultId) -> Result<Option<SiteName>> {
+        let known = self.placement.vaults().await.map_err(from_placement)?;
+        let entry = known.into_iter().find(|entry| entry.vault == id);
+        Ok(entry.and_then(|entry| entry.sites.into_iter().next()))
+    }
+
+    /// The placement store may know of a later primary than the sites that answer now: then a failover has deposed what
+    /// they show, and whoever went on there would only make a branch longer.
+    async fn check_primary(&self, id: VaultId, shown: &SiteName) -> Result<()> {
+        let Some(last) = self.last_primary(id).await? else {
+            return Ok(());
+        };
+        if last == *shown || self.last_epoch(id, &last).await.is_ok() {
+            return Ok(());
+        }
+        Err(Error::Unavailable(format!(
+            "its primary, site {last}, does not answer, and site {shown} was left behind. Bring {last} back, or go on at {shown} \
+             with `holdfast failover --to {shown} --accept-loss`"
+        )))
+    }
+
     fn found_at(&self, id: VaultId) -> Result<SiteName> {
         self.slots()
             .get(&id)
             .map(|slot| slot.found_at.clone())
             .ok_or_else(|| Error::Missing(format!("vault {id}")))
+    }
+}
+
+type Seen = (Arc<dyn SiteReader>, State);
+
+/// Which of two histories counts.
+async fn later(one: Seen, other: Seen) -> Result<Seen> {
+    if one.1.chain.hash == other.1.chain.hash {
+        return Ok(one);
+    }
+    if let Standing::Prefix(_) = standing(&one.0, &other.0, &one.1).await? {
+        return Ok(one);
+    }
+    if let Standing::Prefix(_) = standing(&other.0, &one.0, &other.1).await? {
+        return Ok(other);
+    }
+    // They part. Whoever failed over sealed its own end: the other goes on with records that are a branch.
+    let one_sealed = matches!(find_fork(&one.0, &other.0, &one.1).await, Ok(Some(_)));
+    let other_sealed = matches!(find_fork(&other.0, &one.0, &other.1).await, Ok(Some(_)));
+    match (one_sealed, other_sealed) {
+        (true, false) => Ok(one),
+        (false, true) => Ok(other),
+        _ => Err(Error::Invalid(format!(
+            "sites {} and {} hold different histories, and both were taken over: take one of them away from this coordinator, \
+             or name the one that goes on with `holdfast failover --to`",
+            one.0.name(),
+            other.0.name()
+        ))),
     }
 }

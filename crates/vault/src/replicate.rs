@@ -11,9 +11,10 @@ use holdfast_format::pack::verify_pack;
 use holdfast_format::{
     Epoch, Fact, Hash, KeyRef, ObjectName, PackId, Position, Record, Sealed, SiteName, Slot,
 };
-use holdfast_store::{Put, Site};
+use holdfast_store::{Put, Site, SiteReader};
 
 use crate::error::{Error, Result};
+use crate::fold::State;
 use crate::fold::catalog::PackInfo;
 use crate::log::reader::{LogReader, read_header};
 use crate::log::writer::{SharedState, put_same};
@@ -91,7 +92,12 @@ impl Replicator {
         state: SharedState,
         written: Arc<Written>,
     ) -> Result<std::result::Result<Self, Diverged>> {
-        let standing = standing(&source, &target, &state).await?;
+        let standing = {
+            let (source, target): (Arc<dyn SiteReader>, Arc<dyn SiteReader>) =
+                (source.clone(), target.clone());
+            let now = state.read().unwrap_or_else(PoisonError::into_inner).clone();
+            standing(&source, &target, &now).await?
+        };
         let head = match standing {
             Standing::Prefix(head) => head,
             Standing::Diverged(why) => return Ok(Err(why)),
@@ -346,15 +352,11 @@ impl Replicator {
 
 /// Where a member stands against the primary.
 pub async fn standing(
-    source: &Arc<dyn Site>,
-    target: &Arc<dyn Site>,
-    state: &SharedState,
+    source: &Arc<dyn SiteReader>,
+    target: &Arc<dyn SiteReader>,
+    state: &State,
 ) -> Result<Standing> {
-    let vault = state
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .header
-        .vault;
+    let vault = state.header.vault;
     if read_header(target.as_ref(), vault).await?.is_none() {
         return Ok(Standing::Prefix(None));
     }
@@ -368,7 +370,6 @@ pub async fn standing(
         if let Some(branch) = there.branch(epoch).await? {
             // The member's history ends at the fork, and the survivor's seal is its last record.
             let last = place(branch.ends_at);
-            let state = state.read().unwrap_or_else(PoisonError::into_inner);
             let mut salvaged = state.catalog.salvaged.iter();
             return Ok(
                 match salvaged.any(|s| s.site == *target.name() && s.from == last) {

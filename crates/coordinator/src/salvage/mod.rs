@@ -59,9 +59,10 @@ pub(crate) async fn bring_back(
     }
     // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
     let left = vault.sites.reopen(name).await?.site;
+    let reader: Arc<dyn SiteReader> = left.clone();
+    let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
     let state = vault.state().clone();
-    let shared = Arc::new(std::sync::RwLock::new(state.clone()));
-    if let Standing::Prefix(head) = standing(&vault.primary.site, &left, &shared).await? {
+    if let Standing::Prefix(head) = standing(&primary, &reader, &state).await? {
         if head.is_none() {
             // Taken for a new member from here on, also after a restart.
             let progress = Progress {
@@ -80,8 +81,6 @@ pub(crate) async fn bring_back(
         vault.nudge_member(name);
         return Ok(Salvaged::default());
     }
-    let reader: Arc<dyn SiteReader> = left.clone();
-    let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
     let Some(fork) = find_fork(&primary, &reader, &state).await? else {
         vault.nudge_member(name);
         return Ok(Salvaged::default());

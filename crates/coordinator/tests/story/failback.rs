@@ -166,6 +166,9 @@ impl Story {
 
         // The old primary is back. Twice, as after a crash in between.
         show(&folder, primary);
+        // Whoever comes anew, with no memory at all, follows the survivor.
+        self = self.restart().await;
+        assert_eq!(self.vault.primary.site.name(), &site(other));
         let salvaged = bring_back(&self.world, &self.vault, primary).await;
         assert_eq!(salvaged.snapshots, u64::from(epochs), "{salvaged:?}");
         let again = bring_back(&self.world, &self.vault, primary).await;
