@@ -20,7 +20,7 @@ use crate::call::Call;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{output, private_file};
-use config::Settings;
+pub(crate) use config::Settings;
 
 /// How long a coordinator's lease lasts without renewal.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use holdfast_format::{Bundle, SourceName};
 
+pub(crate) use self::report::show_progress;
 use self::what::What;
 use crate::args::{InVault, Size, TimeSpan};
 use crate::call::Call;

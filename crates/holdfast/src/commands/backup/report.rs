@@ -90,7 +90,7 @@ impl Summary {
 }
 
 /// Draws the counters of a backup.
-pub(super) fn show_progress(
+pub(crate) fn show_progress(
     call: &Call,
     progress: &Arc<Progress>,
     session: Option<Arc<SessionProgress>>,
