@@ -43,9 +43,7 @@ pub(super) fn meanwhile(maker: &Maker, scale: &Scale) -> io::Result<String> {
 
 /// Rewrites one page in a hundred, here and there.
 fn pages(maker: &Maker, scale: &Scale, version: u64) -> io::Result<u64> {
-    let file = File::options()
-        .write(true)
-        .open(maker.at("big/pages.db"))?;
+    let file = File::options().write(true).open(maker.at("big/pages.db"))?;
     let pages = scale.pages / PAGE;
     let mut changed = 0;
     for number in (version..pages).step_by(ONE_IN as usize) {
@@ -88,9 +86,8 @@ fn kinds(maker: &Maker) -> io::Result<()> {
     // Attributes alone.
     let touched = maker.at("modes/setuid");
     fs::set_permissions(&touched, fs::Permissions::from_mode(0o4711))?;
-    File::open(maker.at("xattrs/file"))?.set_modified(
-        std::time::UNIX_EPOCH + std::time::Duration::new(1_500_000_000, 42),
-    )?;
+    File::open(maker.at("xattrs/file"))?
+        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_500_000_000, 42))?;
     let attribute = maker.at("xattrs/file");
     if rustix::fs::lgetxattr(&attribute, "user.comment", &mut [0u8; 64][..]).is_ok() {
         let flags = XattrFlags::REPLACE;

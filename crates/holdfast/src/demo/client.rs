@@ -21,6 +21,7 @@ use holdfast_format::tree::Problem;
 use holdfast_format::{Bundle, ChunkId, Identity, Scope, ScopeKeys, SourceName};
 
 use super::folder::Scratch;
+use super::originals::Root;
 use super::sites::{OFFSITE, ONSITE};
 use crate::args::IdentityArgs;
 use crate::call::Call;
@@ -28,7 +29,7 @@ use crate::commands::backup::show_progress;
 use crate::failure::{Failure, Outcome};
 use crate::{names, private_file, restoring};
 
-/// The vault's name, and the source's.
+/// The vault's name.
 pub(super) const VAULT: &str = "demo";
 
 /// The identity's file.
@@ -45,8 +46,8 @@ pub(super) struct Client {
     /// Everything but data.
     pub(super) admin: Admin,
     bundle: Bundle,
-    source: SourceName,
     identity: PathBuf,
+    /// Where it remembers unchanged files.
     cache: PathBuf,
 }
 
@@ -106,22 +107,21 @@ impl Client {
             connection,
             admin,
             bundle: new.bundle,
-            source: SourceName::new(VAULT)?,
             identity,
-            cache: scratch.at("cache").join("demo.files"),
+            cache: scratch.at("cache"),
         })
     }
 
-    /// Backs up.
-    pub(super) async fn back_up(&self, paths: Vec<PathBuf>) -> Outcome<BackedUp> {
+    /// Backs a source up.
+    pub(super) async fn back_up(&self, root: &Root) -> Outcome<BackedUp> {
         let call = &self.call;
-        let options = SessionOptions::new(self.source.clone());
+        let options = SessionOptions::new(SourceName::new(root.source)?);
         let open = async {
             let bundle = &self.bundle;
             Ok(SessionSink::open(&call.context, &self.connection, bundle, options).await?)
         };
         let sink = Arc::new(call.unless_interrupted(open).await?);
-        match self.pass(&sink, paths).await {
+        match self.pass(&sink, root).await {
             Ok(done) => Ok(done),
             Err(failure) => {
                 sink.abandon(&failure.what).await;
@@ -130,16 +130,16 @@ impl Client {
         }
     }
 
-    async fn pass(&self, sink: &Arc<SessionSink>, paths: Vec<PathBuf>) -> Outcome<BackedUp> {
+    async fn pass(&self, sink: &Arc<SessionSink>, root: &Root) -> Outcome<BackedUp> {
         let call = &self.call;
         let options = FilesOptions {
-            paths,
+            paths: vec![root.path.clone()],
             host: host_name(),
             cache: Some(CacheOptions {
-                file: self.cache.clone(),
+                file: self.cache.join(format!("{}.files", root.source)),
                 vault: self.bundle.vault,
                 scope: self.bundle.scope.clone(),
-                source: self.source.clone(),
+                source: SourceName::new(root.source)?,
             }),
             ..FilesOptions::default()
         };
@@ -155,8 +155,8 @@ impl Client {
             bytes: result.bytes_logical,
             problems: result.problems_count,
         };
-        let root = result.root;
-        let finish = async { Ok(sink.finish(root, totals, true).await?) };
+        let top = result.root;
+        let finish = async { Ok(sink.finish(top, totals, true).await?) };
         let finished = call.unless_interrupted(finish).await?;
         drop(shown);
         let Finished::Committed(info) = finished else {

@@ -5,11 +5,11 @@ pub(super) const COORDINATOR: &str = "holdfast coordinator --data coordinator --
      offsite=file:$PWD/offsite/store";
 
 /// Creates the vault.
-pub(super) const CREATE: &str =
-    "holdfast vault create demo --sites onsite,offsite --identity-out identity.txt --bundle-out agent.bundle";
+pub(super) const CREATE: &str = "holdfast vault create demo --sites onsite,offsite --identity-out identity.txt --bundle-out agent.bundle";
 
 /// Backs up.
-pub(super) const BACKUP: &str = "holdfast backup --vault demo --source demo --bundle agent.bundle tree";
+pub(super) const BACKUP: &str =
+    "holdfast backup --vault demo --source demo --bundle agent.bundle tree";
 
 /// Shows what is protected.
 pub(super) const SNAPSHOTS: &str = "holdfast snapshots --vault demo";
@@ -18,8 +18,7 @@ pub(super) const SNAPSHOTS: &str = "holdfast snapshots --vault demo";
 pub(super) const FAILOVER: &str = "holdfast failover --vault demo --to offsite";
 
 /// Restores.
-pub(super) const RESTORE: &str =
-    "holdfast restore --vault demo latest --site offsite --target restored --identity identity.txt";
+pub(super) const RESTORE: &str = "holdfast restore --vault demo --source demo latest --site offsite --target restored/demo --identity identity.txt";
 
 /// Brings the on-site back.
 pub(super) const FAILBACK: &str = "holdfast failback --vault demo --site onsite";
@@ -31,12 +30,10 @@ pub(super) const POLICY: &str = "holdfast policy set --vault demo policy.toml";
 pub(super) const COLLECT: &str = "holdfast gc --vault demo --wait";
 
 /// Restores from the on-site's folder.
-pub(super) const RESCUE_ONSITE: &str =
-    "holdfast rescue restore --site file:$PWD/onsite/store --target rescued-onsite --identity identity.txt";
+pub(super) const RESCUE_ONSITE: &str = "holdfast rescue restore --site file:$PWD/onsite/store --source demo --target rescued-onsite/demo --identity identity.txt";
 
 /// Restores from the off-site's folder.
-pub(super) const RESCUE_OFFSITE: &str =
-    "holdfast rescue restore --site file:$PWD/offsite/store --target rescued-offsite --identity identity.txt";
+pub(super) const RESCUE_OFFSITE: &str = "holdfast rescue restore --site file:$PWD/offsite/store --source demo --target rescued-offsite/demo --identity identity.txt";
 
 #[cfg(test)]
 mod tests {

@@ -138,12 +138,18 @@ impl Comparison {
             self.forbid("owners other than oneself, which only root can set");
         } else if wanted.owner != found.owner {
             let (was, is) = (wanted.owner, found.owner);
-            differ.push(format!("owner was {}:{}, is {}:{}", was.0, was.1, is.0, is.1));
+            differ.push(format!(
+                "owner was {}:{}, is {}:{}",
+                was.0, was.1, is.0, is.1
+            ));
         }
         // Set-id bits are left off where the owner is another: they would give away that owner's rights.
         let kept_bits = if given_away { 0o1777 } else { 0o7777 };
         if wanted.kind != FileType::Symlink && (wanted.mode ^ found.mode) & kept_bits != 0 {
-            differ.push(format!("mode was {:04o}, is {:04o}", wanted.mode, found.mode));
+            differ.push(format!(
+                "mode was {:04o}, is {:04o}",
+                wanted.mode, found.mode
+            ));
         }
         if wanted.mtime != found.mtime {
             let show = |(seconds, nanos): (i64, u32)| format!("{seconds}.{nanos:09}");
@@ -213,7 +219,10 @@ pub(super) fn is_root() -> bool {
 }
 
 fn is_device(facts: &Facts) -> bool {
-    matches!(facts.kind, FileType::BlockDevice | FileType::CharacterDevice)
+    matches!(
+        facts.kind,
+        FileType::BlockDevice | FileType::CharacterDevice
+    )
 }
 
 fn name(label: &str, path: &[u8]) -> String {

@@ -128,7 +128,10 @@ mod tests {
         let sparse = read(&file(&[(8 << 20, b"x")], 16 << 20));
         let filled = read(&file(&[(0, &vec![0; 8 << 20]), (8 << 20, b"x")], 16 << 20));
         assert_eq!(sparse.hash, filled.hash);
-        assert_eq!(sparse.lost_hole(&filled, 16 << 20, 4096), Some((0, 8 << 20)));
+        assert_eq!(
+            sparse.lost_hole(&filled, 16 << 20, 4096),
+            Some((0, 8 << 20))
+        );
         assert_eq!(filled.lost_hole(&sparse, 16 << 20, 4096), None);
         assert_eq!(sparse.lost_hole(&sparse, 16 << 20, 4096), None);
         assert!(sparse.data_bytes() < 1 << 20);

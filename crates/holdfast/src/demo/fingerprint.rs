@@ -322,7 +322,10 @@ fn xattrs(folder: &OwnedFd, name: &[u8]) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>
         Err(errno) => return Err(errno.into()),
     }
     let mut all = BTreeMap::new();
-    for name in list.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+    for name in list
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = Vec::with_capacity(XATTR_BYTES_MAX);
         match rustix::fs::lgetxattr(&path, name, spare_capacity(&mut value)) {
             Ok(_) => {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `story` | the acts in order, and what they share; `acts` has each |
 //! | `tree`, `changes` | the tree that is backed up, and what happens to it |
-//! | `fingerprint`, `content`, `compare` | what a tree is, and whether a restored one is the same |
+//! | `originals`, `fingerprint`, `content`, `compare` | what a tree is, and whether a restored one is the same |
 //! | `stage`, `client`, `sites` | the coordinator, its client, the folders of its sites |
 //! | `commands` | what each step would be by hand |
 //! | `folder`, `teller` | where it happens, and how it is told |
@@ -21,6 +21,7 @@ mod compare;
 mod content;
 mod fingerprint;
 mod folder;
+mod originals;
 mod sites;
 mod stage;
 mod story;
@@ -92,12 +93,7 @@ pub(crate) async fn run(call: &Call, args: DemoArgs) -> Outcome<Exit> {
 }
 
 /// Shows the table, or the object.
-fn conclude(
-    call: &Call,
-    story: &Story<'_>,
-    teller: &Teller,
-    told: &Outcome<()>,
-) -> Outcome<Exit> {
+fn conclude(call: &Call, story: &Story<'_>, teller: &Teller, told: &Outcome<()>) -> Outcome<Exit> {
     let failed = told.as_ref().err();
     let exit = match story.unreadable {
         0 => Exit::Done,

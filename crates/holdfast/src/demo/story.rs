@@ -3,17 +3,15 @@
 //! State: where it happens, what is backed up, what was found out so far. Whatever happens, the coordinator is stopped
 //! in order before this ends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::client::{BackedUp, VAULT};
+use super::client::VAULT;
 use super::commands;
-use super::compare::{Aside, Comparison};
-use super::fingerprint::Fingerprint;
 use super::folder::Scratch;
+use super::originals::{GIVEN, MADE, Original, Root};
 use super::stage::Stage;
 use super::teller::{Moved, Teller};
 use super::tree::{Maker, Scale};
@@ -22,33 +20,13 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{self, Progress, Reading};
 
 /// How many steps it has.
-pub(super) const STEPS: usize = 18;
+pub(super) const STEPS: usize = 19;
 
 /// Where the tree is that the demo makes.
 const TREE: &str = "tree";
 
 /// Decides the bytes of that tree.
 const SEED: u64 = 2026;
-
-/// Differences that are shown as text; JSON has more.
-const SHOWN_MAX: usize = 20;
-
-/// Something that is backed up.
-#[derive(Debug, Clone)]
-pub(super) struct Root {
-    /// Its absolute path.
-    pub(super) path: PathBuf,
-    /// Whether the demo made it, so that nobody else changes it.
-    pub(super) ours: bool,
-}
-
-/// What a root was when it was backed up.
-#[derive(Debug)]
-pub(super) struct Original {
-    root: Root,
-    fingerprint: Arc<Fingerprint>,
-    aside: Aside,
-}
 
 /// See the module header.
 #[derive(Debug)]
@@ -177,11 +155,11 @@ impl<'a> Story<'a> {
         self.wait_protected(&backed_up, teller).await?;
         self.destroy(teller).await?;
         self.fail_over(&client, teller).await?;
-        self.restore(&client, &backed_up.info, teller).await?;
+        self.restore(&client, &backed_up, teller).await?;
         self.compare_restored(&original, teller).await?;
         let (original, meanwhile) = self.back_up_meanwhile(&client, teller).await?;
         self.bring_back(&client, &meanwhile, teller).await?;
-        self.expire(&client, &meanwhile.info, teller).await?;
+        self.expire(&client, &meanwhile, teller).await?;
         self.collect(&client, teller).await?;
         Ok(original)
     }
@@ -218,15 +196,15 @@ impl<'a> Story<'a> {
 
     /// Everything that is backed up.
     pub(super) fn roots(&self) -> Vec<Root> {
-        let given = self.path.iter().map(|path| Root {
-            path: path.clone(),
-            ours: false,
-        });
         let made = Root {
+            source: MADE,
             path: self.scratch.at(TREE),
-            ours: true,
         };
-        given.chain([made]).collect()
+        let given = self.path.iter().map(|path| Root {
+            source: GIVEN,
+            path: path.clone(),
+        });
+        [made].into_iter().chain(given).collect()
     }
 
     /// Works on the tree that the demo made, on a thread that may block.
@@ -252,125 +230,6 @@ impl<'a> Story<'a> {
             Err(_) if self.call.cancel.is_cancelled() => Err(Failure::interrupted()),
             Err(error) => Err(Failure::file(&top, error)),
         }
-    }
-
-    /// What everything is at this moment.
-    pub(super) async fn originals(&self) -> Outcome<Vec<Original>> {
-        let mut originals = Vec::new();
-        for root in self.roots() {
-            let fingerprint = self.fingerprint(&root.path, "noting what it is").await?;
-            let unread = fingerprint.unread.iter().map(|(path, _)| path.clone());
-            originals.push(Original {
-                aside: Aside {
-                    unread: unread.collect(),
-                    ..Aside::default()
-                },
-                fingerprint: Arc::new(fingerprint),
-                root,
-            });
-        }
-        Ok(originals)
-    }
-
-    /// Notes what a backup did not get as it was noted before: what changed meanwhile, what could not be read.
-    pub(super) async fn set_aside(
-        &mut self,
-        originals: &mut [Original],
-        backed_up: &BackedUp,
-    ) -> Outcome<u64> {
-        let mut moved_count = 0;
-        for original in originals.iter_mut() {
-            let top = original.root.path.clone();
-            for problem in &backed_up.problems {
-                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(top.as_os_str());
-                if let Some(below) = problem.path.strip_prefix(bytes) {
-                    let below = below.strip_prefix(b"/").unwrap_or(below);
-                    original.aside.unread.insert(below.to_vec());
-                }
-            }
-            if original.root.ours {
-                continue;
-            }
-            let (before, cancel) = (Arc::clone(&original.fingerprint), self.call.cancel.clone());
-            let again = top.clone();
-            let moved = self
-                .call
-                .context
-                .run_blocking(move || before.moved(&again, &cancel))
-                .await
-                .map_err(|error| Failure::file(&top, error))?;
-            moved_count += moved.len() as u64;
-            original.aside.moved = moved;
-        }
-        self.unreadable = self.unreadable.max(backed_up.problems_count);
-        Ok(moved_count)
-    }
-
-    async fn fingerprint(&self, top: &Path, note: &'static str) -> Outcome<Fingerprint> {
-        let done = Arc::new(AtomicU64::new(0));
-        let _shown = show(self.call, note, None, &done);
-        let (at, cancel) = (top.to_owned(), self.call.cancel.clone());
-        let taken = self
-            .call
-            .context
-            .run_blocking(move || Fingerprint::take(&at, &cancel, &done))
-            .await;
-        match taken {
-            Err(_) if self.call.cancel.is_cancelled() => Err(Failure::interrupted()),
-            taken => taken.map_err(|error| Failure::file(top, error)),
-        }
-    }
-
-    /// Compares what a restore made with the originals. A difference is a failure.
-    pub(super) async fn compare(
-        &mut self,
-        target: &Path,
-        originals: &[Original],
-        teller: &Teller,
-    ) -> Outcome<Comparison> {
-        let mut comparison = Comparison::default();
-        for original in originals {
-            let path = &original.root.path;
-            let below = path.strip_prefix("/").unwrap_or(path);
-            let copy = self
-                .fingerprint(&target.join(below), "comparing every byte and attribute")
-                .await?;
-            let label = path.display().to_string();
-            comparison.add(&label, &original.fingerprint, &copy, &original.aside);
-        }
-        self.paths_compared += comparison.paths;
-        self.bytes_compared += comparison.bytes;
-        self.differences_count += comparison.differences_count;
-        self.differences.append(&mut comparison.differences.clone());
-        self.note_forbidden(&comparison.forbidden);
-        if comparison.differences_count == 0 {
-            return Ok(comparison);
-        }
-        for what in comparison.differences.iter().take(SHOWN_MAX) {
-            teller.say(format_args!("DIFFERS: {what}"))?;
-        }
-        let first = comparison.differences.first();
-        Err(Failure::new(format_args!(
-            "{} differences between the original and {}; the first: {}",
-            output::count(comparison.differences_count),
-            target.display(),
-            first.map_or("", String::as_str)
-        )))
-    }
-
-    fn note_forbidden(&mut self, forbidden: &BTreeMap<&'static str, u64>) {
-        for what in forbidden.keys() {
-            if !self.left_out.iter().any(|known| known == what) {
-                self.left_out.push((*what).into());
-            }
-        }
-    }
-}
-
-impl Original {
-    /// What it was.
-    pub(super) fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
     }
 }
 

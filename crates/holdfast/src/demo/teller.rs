@@ -124,7 +124,11 @@ impl Teller {
             bytes_onsite: stored(ONSITE)?,
             bytes_offsite: stored(OFFSITE)?,
         };
-        self.say(format_args!("{}, in {}", row.what, output::seconds(seconds)))?;
+        self.say(format_args!(
+            "{}, in {}",
+            row.what,
+            output::seconds(seconds)
+        ))?;
         self.rows.push(row);
         Ok(())
     }

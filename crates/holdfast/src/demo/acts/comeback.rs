@@ -5,6 +5,7 @@ use std::time::Duration;
 use holdfast_agent::client::{SiteInfo, SnapshotState, VaultInfo};
 use tokio::time::Instant;
 
+use super::daily::snapshots;
 use crate::demo::client::{BackedUp, Client, VAULT};
 use crate::demo::commands;
 use crate::demo::sites::{OFFSITE, ONSITE, Stored, disk};
@@ -23,7 +24,7 @@ impl Story<'_> {
     pub(in crate::demo) async fn bring_back(
         &mut self,
         client: &Client,
-        meanwhile: &BackedUp,
+        meanwhile: &[BackedUp],
         teller: &mut Teller,
     ) -> Outcome<()> {
         teller.begin(
@@ -35,7 +36,12 @@ impl Story<'_> {
         let disk = disk(self.scratch.path(), ONSITE);
         std::fs::create_dir(&disk).map_err(|error| Failure::file(&disk, error))?;
         let who = self.call.who();
-        let back = async { Ok(client.admin.failback(VAULT, Some(ONSITE), false, &who).await?) };
+        let back = async {
+            Ok(client
+                .admin
+                .failback(VAULT, Some(ONSITE), false, &who)
+                .await?)
+        };
         let back = self.call.unless_interrupted(back).await?;
         if back.records_salvaged > 0 {
             return Err(Failure::new(
@@ -43,27 +49,23 @@ impl Story<'_> {
             ));
         }
         self.call.unless_interrupted(level(client)).await?;
-        let wait = meanwhile.protected();
-        let info = match tokio::time::timeout(MOVES_WITHIN, self.call.unless_interrupted(wait)).await {
-            Ok(info) => info?,
-            Err(_) => {
+        for one in meanwhile {
+            let wait = self.call.unless_interrupted(one.protected());
+            let state = match tokio::time::timeout(MOVES_WITHIN, wait).await {
+                Ok(info) => info?.state,
+                Err(_) => SnapshotState::Committed,
+            };
+            if state < SnapshotState::Protected {
                 return Err(Failure::new(
                     "the on-site is level, and what was backed up meanwhile is not protected",
                 ));
             }
-        };
-        if info.state < SnapshotState::Protected {
-            return Err(Failure::new("what was backed up meanwhile is not protected"));
         }
         self.require_alike(teller).await?;
         let bytes = bytes_read(client).await?;
         teller.end(
             read(bytes.saturating_sub(before)),
-            format!(
-                "snapshot {}, made meanwhile, is {}",
-                &info.id.to_string()[..8],
-                info.state.as_str()
-            ),
+            format!("{} protected now", snapshots(meanwhile)),
         )
     }
 

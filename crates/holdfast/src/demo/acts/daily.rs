@@ -2,21 +2,28 @@
 
 use std::time::Duration;
 
+use holdfast_agent::client::SnapshotState;
+
+use super::backed_up_words;
 use crate::demo::changes;
 use crate::demo::client::{BackedUp, Client, VAULT};
 use crate::demo::commands;
 use crate::demo::fingerprint::Fingerprint;
+use crate::demo::originals::{MADE, Original};
 use crate::demo::sites::{OFFSITE, ONSITE, disk};
 use crate::demo::stage::Stage;
-use crate::demo::story::{Original, Story, read};
+use crate::demo::story::{Story, read};
 use crate::demo::teller::{Moved, Teller};
 use crate::demo::tree::Maker;
-use super::backed_up_words;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
 /// A second site on the same machine takes no longer, unless something is wrong.
 const PROTECTED_WITHIN: Duration = Duration::from_secs(300);
+
+/// A file that is younger than two seconds when it is backed up is read again the next time, because it may be changing
+/// still. Few files are that young in life; the story waits so that these are not.
+const SETTLE: Duration = Duration::from_millis(2100);
 
 /// What is needed for each byte that is backed up: two sites, a restore, room for packs that a collection copies.
 const ROOM_TENTHS: u64 = 35;
@@ -42,9 +49,15 @@ impl Story<'_> {
             teller.say(format_args!("left out: {what}"))?;
         }
         self.left_out.extend(left_out);
+        self.call
+            .unless_interrupted(async {
+                tokio::time::sleep(SETTLE).await;
+                Ok(())
+            })
+            .await?;
         if let Some(path) = self.path() {
             teller.say(format_args!(
-                "{} is only read; the changes of the story happen in the small tree",
+                "{} is source given, and only read; the small tree is source demo, where the story's changes happen",
                 output::name(&path.display().to_string())
             ))?;
         }
@@ -149,35 +162,38 @@ impl Story<'_> {
     }
 
     /// Backs everything up, and ends the step.
-    pub(super) async fn back_up(&self, client: &Client, teller: &mut Teller) -> Outcome<BackedUp> {
-        let paths = self.roots().into_iter().map(|root| root.path).collect();
-        let done = client.back_up(paths).await?;
-        if done.problems_count > 0 && self.path().is_none() {
-            let first = done.problems.first();
-            return Err(Failure::new(format_args!(
-                "{} paths of the demo's own tree could not be backed up; the first: {}",
-                output::count(done.problems_count),
-                first.map_or_else(String::new, |first| first.what.clone())
-            )));
-        }
-        if done.problems_count > 0 {
-            teller.say(format_args!(
-                "{} paths could not be read, and are left out of what follows",
-                output::count(done.problems_count)
-            ))?;
+    pub(super) async fn back_up(
+        &self,
+        client: &Client,
+        teller: &mut Teller,
+    ) -> Outcome<Vec<BackedUp>> {
+        let mut all = Vec::new();
+        for root in self.roots() {
+            let done = client.back_up(&root).await?;
+            if done.problems_count > 0 {
+                let first = done.problems.first();
+                let told = format!(
+                    "{} paths of source {} could not be backed up; the first: {}",
+                    output::count(done.problems_count),
+                    root.source,
+                    first.map_or_else(String::new, |first| first.what.clone())
+                );
+                match root.source {
+                    MADE => return Err(Failure::new(told)),
+                    _ => teller.say(told)?,
+                }
+            }
+            all.push(done);
         }
         let moved = Moved {
-            read: Some(done.bytes_read),
-            sent: Some(done.bytes_sent),
+            read: Some(all.iter().map(|one| one.bytes_read).sum()),
+            sent: Some(all.iter().map(|one| one.bytes_sent).sum()),
         };
-        teller.end(moved, backed_up_words(&done))?;
-        Ok(done)
+        teller.end(moved, backed_up_words(&all))?;
+        Ok(all)
     }
 
-    pub(in crate::demo) async fn change(
-        &mut self,
-        teller: &mut Teller,
-    ) -> Outcome<Vec<Original>> {
+    pub(in crate::demo) async fn change(&mut self, teller: &mut Teller) -> Outcome<Vec<Original>> {
         teller.begin(
             "change things",
             "change things, and note what the tree is now, to compare with later",
@@ -188,7 +204,10 @@ impl Story<'_> {
         let (what, _) = self.on_tree("changing files", None, change).await?;
         teller.say(what)?;
         let originals = self.originals().await?;
-        let noted: u64 = originals.iter().map(|one| one.fingerprint().data_bytes()).sum();
+        let noted: u64 = originals
+            .iter()
+            .map(|one| one.fingerprint().data_bytes())
+            .sum();
         teller.end(
             read(noted),
             format!("{} noted, with every attribute", output::bytes(noted)),
@@ -201,7 +220,7 @@ impl Story<'_> {
         client: &Client,
         mut originals: Vec<Original>,
         teller: &mut Teller,
-    ) -> Outcome<(Vec<Original>, BackedUp)> {
+    ) -> Outcome<(Vec<Original>, Vec<BackedUp>)> {
         teller.begin(
             "back up again",
             "back up again: only what changed is read, and only what is new is sent",
@@ -216,7 +235,7 @@ impl Story<'_> {
     pub(super) async fn tell_moved(
         &mut self,
         originals: &mut [Original],
-        done: &BackedUp,
+        done: &[BackedUp],
         teller: &Teller,
     ) -> Outcome<()> {
         match self.set_aside(originals, done).await? {
@@ -230,7 +249,7 @@ impl Story<'_> {
 
     pub(in crate::demo) async fn wait_protected(
         &mut self,
-        done: &BackedUp,
+        done: &[BackedUp],
         teller: &mut Teller,
     ) -> Outcome<()> {
         teller.begin(
@@ -238,19 +257,33 @@ impl Story<'_> {
             "wait until the snapshot is protected: all of it stands at every site",
             Some(commands::SNAPSHOTS),
         )?;
-        let wait = async {
-            match tokio::time::timeout(PROTECTED_WITHIN, done.protected()).await {
-                Ok(protected) => protected,
-                Err(_) => Err(Failure::new(format_args!(
-                    "the off-site did not follow within {}",
-                    output::duration(PROTECTED_WITHIN)
-                ))),
+        for one in done {
+            let wait = async {
+                match tokio::time::timeout(PROTECTED_WITHIN, one.protected()).await {
+                    Ok(protected) => protected,
+                    Err(_) => Err(Failure::new(format_args!(
+                        "the off-site did not follow within {}",
+                        output::duration(PROTECTED_WITHIN)
+                    ))),
+                }
+            };
+            let info = self.call.unless_interrupted(wait).await?;
+            if info.state < SnapshotState::Protected {
+                return Err(Failure::new("the snapshot is not protected after all"));
             }
-        };
-        let info = self.call.unless_interrupted(wait).await?;
-        teller.end(
-            Moved::default(),
-            format!("snapshot {} is {}", &info.id.to_string()[..8], info.state.as_str()),
-        )
+        }
+        teller.end(Moved::default(), format!("{} protected", snapshots(done)))
+    }
+}
+
+/// The snapshots of a backup.
+pub(super) fn snapshots(done: &[BackedUp]) -> String {
+    let ids = done
+        .iter()
+        .map(|one| one.info.id.to_string()[..8].to_owned());
+    let ids: Vec<String> = ids.collect();
+    match ids.as_slice() {
+        [one] => format!("snapshot {one} is"),
+        _ => format!("snapshots {} are", ids.join(" and ")),
     }
 }

@@ -1,15 +1,16 @@
 //! The disaster: the on-site is destroyed, the off-site takes over, everything is restored, backups go on.
 
-use holdfast_agent::client::{FailoverPlan, SnapshotInfo, SnapshotState};
+use holdfast_agent::client::{FailoverPlan, SnapshotState};
 
+use super::{compared_words, restored_words};
 use crate::demo::changes;
 use crate::demo::client::{BackedUp, Client, VAULT};
 use crate::demo::commands;
 use crate::demo::folder::remove_tree;
+use crate::demo::originals::Original;
 use crate::demo::sites::{OFFSITE, ONSITE, Stored, disk};
-use crate::demo::story::{Original, Story, read};
+use crate::demo::story::{Story, read};
 use crate::demo::teller::{Moved, Teller};
-use super::{compared_words, restored_words};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -67,14 +68,17 @@ impl Story<'_> {
         }
         teller.end(
             Moved::default(),
-            format!("{} is the primary; left behind: {}", report.to, report.left_behind),
+            format!(
+                "{} is the primary; left behind: {}",
+                report.to, report.left_behind
+            ),
         )
     }
 
     pub(in crate::demo) async fn restore(
         &mut self,
         client: &Client,
-        snapshot: &SnapshotInfo,
+        snapshots: &[BackedUp],
         teller: &mut Teller,
     ) -> Outcome<()> {
         teller.begin(
@@ -83,9 +87,16 @@ impl Story<'_> {
             Some(commands::RESTORE),
         )?;
         let target = self.scratch.at(RESTORED);
-        let restored = client.restore(snapshot, OFFSITE, &target).await?;
-        self.require_complete(&restored, teller)?;
-        teller.end(read(restored.bytes_fetched), restored_words(&restored))
+        std::fs::create_dir(&target).map_err(|error| Failure::file(&target, error))?;
+        let mut all = Vec::new();
+        for one in snapshots {
+            let below = target.join(&one.info.source);
+            let restored = client.restore(&one.info, OFFSITE, &below).await?;
+            self.require_complete(&restored, teller)?;
+            all.push(restored);
+        }
+        let fetched = all.iter().map(|one| one.bytes_fetched).sum();
+        teller.end(read(fetched), restored_words(&all))
     }
 
     pub(in crate::demo) async fn compare_restored(
@@ -130,7 +141,11 @@ impl Story<'_> {
         }
         let path = self.scratch.at(name);
         let at = path.clone();
-        let removed = self.call.context.run_blocking(move || remove_tree(&at)).await;
+        let removed = self
+            .call
+            .context
+            .run_blocking(move || remove_tree(&at))
+            .await;
         removed.map_err(|error| Failure::file(&path, error))
     }
 
@@ -138,7 +153,7 @@ impl Story<'_> {
         &mut self,
         client: &Client,
         teller: &mut Teller,
-    ) -> Outcome<(Vec<Original>, BackedUp)> {
+    ) -> Outcome<(Vec<Original>, Vec<BackedUp>)> {
         teller.begin(
             "change more",
             "life goes on while the on-site is gone: change more things",
@@ -149,7 +164,10 @@ impl Story<'_> {
         let (what, _) = self.on_tree("changing files", None, change).await?;
         teller.say(what)?;
         let mut originals = self.originals().await?;
-        let noted: u64 = originals.iter().map(|one| one.fingerprint().data_bytes()).sum();
+        let noted: u64 = originals
+            .iter()
+            .map(|one| one.fingerprint().data_bytes())
+            .sum();
         teller.end(
             read(noted),
             format!("{} noted, with every attribute", output::bytes(noted)),
@@ -162,10 +180,13 @@ impl Story<'_> {
         )?;
         let done = self.back_up(client, teller).await?;
         self.tell_moved(&mut originals, &done, teller).await?;
-        if done.info.state != SnapshotState::Committed {
+        if let Some(one) = done
+            .iter()
+            .find(|one| one.info.state != SnapshotState::Committed)
+        {
             return Err(Failure::new(format_args!(
                 "the snapshot is {} although the on-site is gone; it should be committed and no more",
-                done.info.state.as_str()
+                one.info.state.as_str()
             )));
         }
         teller.say("it is committed, and not protected while a site is missing")?;

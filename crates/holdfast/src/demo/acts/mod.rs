@@ -6,29 +6,34 @@ mod disaster;
 mod rescue;
 mod retention;
 
+use holdfast_agent::restore::RestoreResult;
+
 use super::client::{BackedUp, Restored};
 use super::compare::Comparison;
 use crate::output;
 
-/// A backup in a few words.
-fn backed_up_words(done: &BackedUp) -> String {
+/// Backups in a few words.
+fn backed_up_words(done: &[BackedUp]) -> String {
+    let sum = |figure: fn(&BackedUp) -> u64| output::count(done.iter().map(figure).sum());
     format!(
         "{} files, {} of them unchanged; {} new chunks",
-        output::count(done.info.files),
-        output::count(done.unchanged_files),
-        output::count(done.chunks_new)
+        sum(|one| one.info.files),
+        sum(|one| one.unchanged_files),
+        sum(|one| one.chunks_new)
     )
 }
 
-/// A restore in a few words.
-fn restored_words(done: &Restored) -> String {
-    let result = &done.result;
+/// Restores in a few words.
+fn restored_words(done: &[Restored]) -> String {
+    let sum = |figure: fn(&RestoreResult) -> u64| -> u64 {
+        done.iter().map(|one| figure(&one.result)).sum()
+    };
     format!(
         "{} files, {} folders, {} others; {} written",
-        output::count(result.files),
-        output::count(result.directories),
-        output::count(result.others),
-        output::bytes(result.bytes_written)
+        output::count(sum(|result| result.files)),
+        output::count(sum(|result| result.directories)),
+        output::count(sum(|result| result.others)),
+        output::bytes(sum(|result| result.bytes_written))
     )
 }
 

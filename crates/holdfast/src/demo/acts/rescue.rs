@@ -8,13 +8,14 @@ use holdfast_format::SiteName;
 use holdfast_store::SiteOptions;
 use holdfast_vault::log::reader::list_vaults;
 
-use crate::demo::client::{IDENTITY, Restored, read_identity, write};
-use crate::demo::commands;
-use crate::demo::sites::{OFFSITE, ONSITE, url};
-use crate::demo::story::{Original, Story, read};
-use crate::demo::teller::Teller;
 use super::{compared_words, restored_words};
 use crate::args::{SnapshotName, choose};
+use crate::demo::client::{IDENTITY, Restored, read_identity, write};
+use crate::demo::commands;
+use crate::demo::originals::Original;
+use crate::demo::sites::{OFFSITE, ONSITE, url};
+use crate::demo::story::{Story, read};
+use crate::demo::teller::Teller;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -43,25 +44,30 @@ impl Story<'_> {
         originals: &[Original],
         teller: &mut Teller,
     ) -> Outcome<()> {
-        let target = format!("rescued-{site}");
-        let opened = self.call.unless_interrupted(self.open(site)).await?;
-        let (vault, snapshot) = opened;
-        let keys = vault.scope_keys(&snapshot.scope);
-        let chunks = vault.source(&snapshot.scope);
-        let (root, bytes, path) = (snapshot.root, snapshot.bytes, self.scratch.at(&target));
-        let restored = write(self.call, chunks, root, bytes, &keys, &path).await?;
-        self.require_complete(&restored, teller)?;
-        teller.say(restored_words(&restored))?;
-        let compared = self.compare(&path, originals, teller).await?;
-        teller.end(read(restored.bytes_fetched), compared_words(&compared))?;
-        self.make_room(&target).await
+        let name = format!("rescued-{site}");
+        let target = self.scratch.at(&name);
+        std::fs::create_dir(&target).map_err(|error| Failure::file(&target, error))?;
+        let (vault, snapshots) = self.call.unless_interrupted(self.open(site)).await?;
+        let mut all = Vec::new();
+        for original in originals {
+            let source = original.source();
+            let latest = choose(&snapshots, &SnapshotName::Latest, Some(source))?;
+            let keys = vault.scope_keys(&latest.scope);
+            let (chunks, below) = (vault.source(&latest.scope), target.join(source));
+            let written = write(self.call, chunks, latest.root, latest.bytes, &keys, &below);
+            let restored = written.await?;
+            self.require_complete(&restored, teller)?;
+            all.push(restored);
+        }
+        teller.say(restored_words(&all))?;
+        let compared = self.compare(&target, originals, teller).await?;
+        let fetched = all.iter().map(|one| one.bytes_fetched).sum();
+        teller.end(read(fetched), compared_words(&compared))?;
+        self.make_room(&name).await
     }
 
     /// Reads the vault's log at a site, with nobody's help.
-    async fn open(
-        &self,
-        site: &str,
-    ) -> Outcome<(Arc<DirectVault>, SnapshotInfo)> {
+    async fn open(&self, site: &str) -> Outcome<(Arc<DirectVault>, Vec<SnapshotInfo>)> {
         let context = &self.call.context;
         let name: SiteName = site.parse()?;
         let url = url(self.scratch.path(), site);
@@ -76,21 +82,14 @@ impl Story<'_> {
         let identity = read_identity(&self.scratch.at(IDENTITY))?;
         let vault = DirectVault::open(context.clone(), reader, *id, identity).await?;
         let state = vault.state();
-        let all: Vec<SnapshotInfo> = state
-            .catalog
-            .live_snapshots()
-            .map(|(id, snapshot)| SnapshotInfo::direct(state, *id, snapshot))
-            .collect();
-        let latest = choose(&all, &SnapshotName::Latest, None)?.clone();
-        Ok((vault, latest))
+        let live = state.catalog.live_snapshots();
+        let all = live.map(|(id, snapshot)| SnapshotInfo::direct(state, *id, snapshot));
+        let all = all.collect();
+        Ok((vault, all))
     }
 
     /// A restore that is not complete is a failure, but for what the kernel forbids an ordinary user.
-    pub(super) fn require_complete(
-        &mut self,
-        restored: &Restored,
-        teller: &Teller,
-    ) -> Outcome<()> {
+    pub(super) fn require_complete(&mut self, restored: &Restored, teller: &Teller) -> Outcome<()> {
         let result = &restored.result;
         for note in &result.notes {
             let known = self.left_out.contains(&note.what);

@@ -36,8 +36,8 @@ pub(in crate::demo) struct Scale {
 impl Scale {
     /// A few hundred megabytes.
     pub(in crate::demo) const USUAL: Self = Self {
-        incompressible: 96 << 20,
-        doomed: 72 << 20,
+        incompressible: 48 << 20,
+        doomed: 144 << 20,
         pages: 64 << 20,
         log: 48 << 20,
         twin: 8 << 20,
@@ -46,8 +46,8 @@ impl Scale {
 
     /// A few megabytes.
     pub(in crate::demo) const SMALL: Self = Self {
-        incompressible: 3 << 20,
-        doomed: 2 << 20,
+        incompressible: 1 << 20,
+        doomed: 5 << 20,
         pages: 1 << 20,
         log: 1 << 20,
         twin: 256 << 10,
@@ -148,7 +148,11 @@ fn sparse(maker: &mut Maker) -> io::Result<()> {
     let folder = maker.folder("sparse")?;
     let huge = attempt(islands(&folder.join("huge"), &ISLANDS, HUGE));
     maker.try_to("a sparse file of 100 GiB", huge)?;
-    let hole: Attempt = attempt(islands(&folder.join("a hole and nothing else"), &[], 1 << 30));
+    let hole: Attempt = attempt(islands(
+        &folder.join("a hole and nothing else"),
+        &[],
+        1 << 30,
+    ));
     maker.try_to("a file that is one hole", hole)?;
     let every: Vec<u64> = (0..64).map(|n| n * (256 << 10)).collect();
     islands(&folder.join("a byte in every 256 KiB"), &every, 16 << 20)?;
