@@ -11,6 +11,10 @@ pub(super) const CREATE: &str = "holdfast vault create demo --sites onsite,offsi
 pub(super) const BACKUP: &str =
     "holdfast backup --vault demo --source demo --bundle agent.bundle tree";
 
+/// Backs up what was given; its path follows.
+pub(super) const BACKUP_GIVEN: &str =
+    "holdfast backup --vault demo --source given --bundle agent.bundle";
+
 /// Shows what is protected.
 pub(super) const SNAPSHOTS: &str = "holdfast snapshots --vault demo";
 
@@ -42,7 +46,9 @@ mod tests {
 
     #[test]
     fn every_command_is_one() {
+        let given = format!("{BACKUP_GIVEN} /srv");
         let all = [
+            given.as_str(),
             COORDINATOR,
             CREATE,
             BACKUP,

@@ -244,3 +244,138 @@ fn kind(facts: &Facts) -> &'static str {
         _ => "something unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::tree::{Maker, Scale};
+    use super::*;
+
+    const TINY: Scale = Scale {
+        incompressible: 100_000,
+        doomed: 100_000,
+        pages: 8192 * 100,
+        log: 10_000,
+        twin: 10_000,
+        small_files: 300,
+    };
+
+    fn make(top: &Path) {
+        let cancel = CancellationToken::new();
+        let done = Arc::new(AtomicU64::new(0));
+        let maker = Maker::new(top.to_owned(), 1, cancel, done);
+        maker.make(&TINY).unwrap();
+    }
+
+    fn take(top: &Path) -> Fingerprint {
+        let cancel = CancellationToken::new();
+        Fingerprint::take(top, &cancel, &AtomicU64::new(0)).unwrap()
+    }
+
+    /// Changes one thing at a time in a tree, and wants each to be found, by what is said of it.
+    #[test]
+    fn everything_that_differs_is_found() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let top = folder.path().join("tree");
+        make(&top);
+        let mut before = take(&top);
+        let at = |name: &str| top.join(name);
+        let open = |name: &str| File::options().write(true).open(at(name)).unwrap();
+        let mut check = |found: &[&str], change: &dyn Fn()| {
+            change();
+            let after = take(&top);
+            let mut comparison = Comparison::default();
+            comparison.add("tree", &before, &after, &Aside::default());
+            for words in found {
+                let is_told = comparison
+                    .differences
+                    .iter()
+                    .any(|told| told.contains(words));
+                assert!(is_told, "{words}: {:?}", comparison.differences);
+            }
+            let least = found.len() as u64;
+            assert!(comparison.differences_count >= least);
+            assert_eq!(found.is_empty(), comparison.differences_count == 0);
+            before = after;
+        };
+        check(&[], &|| ());
+        check(&["twin: its content differs", "twin: time"], &|| {
+            std::os::unix::fs::FileExt::write_all_at(&open("big/twin"), b"x", 5_000).unwrap();
+        });
+        check(&["incompressible: size was"], &|| {
+            open("big/incompressible").set_len(99_999).unwrap();
+        });
+        check(&["times/one nanosecond: time of modification"], &|| {
+            let time = UNIX_EPOCH + Duration::new(1_234_567_890, 2);
+            open("times/one nanosecond").set_modified(time).unwrap();
+        });
+        check(&["modes/setgid: mode was 2755, is 0755"], &|| {
+            fs::set_permissions(at("modes/setgid"), Permissions::from_mode(0o755)).unwrap();
+        });
+        check(&["attribute user.comment differs"], &|| {
+            let flags = rustix::fs::XattrFlags::REPLACE;
+            rustix::fs::setxattr(at("xattrs/file"), "user.comment", b"?", flags).unwrap();
+        });
+        check(&["an attribute user.new that it had not"], &|| {
+            let flags = rustix::fs::XattrFlags::CREATE;
+            rustix::fs::setxattr(at("empty/file"), "user.new", b"?", flags).unwrap();
+        });
+        check(&["attribute system.posix_acl_access differs"], &|| {
+            rustix::fs::removexattr(at("acls/file"), "system.posix_acl_access").unwrap();
+        });
+        check(
+            &["hard/two: is no hard link of", "links/hard: time"],
+            &|| {
+                fs::copy(at("links/hard/two"), at("links/hard/copy")).unwrap();
+                fs::rename(at("links/hard/copy"), at("links/hard/two")).unwrap();
+            },
+        );
+        check(&["dangling: the symlink points elsewhere"], &|| {
+            fs::remove_file(at("links/to no text")).unwrap();
+            symlink("else", at("links/to no text")).unwrap();
+            fs::remove_file(at("links/dangling")).unwrap();
+            symlink("else", at("links/dangling")).unwrap();
+        });
+        check(&["a hole and nothing else: the hole from byte 0"], &|| {
+            let file = open("sparse/a hole and nothing else");
+            let time = file.metadata().unwrap().modified().unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0; 1 << 20], 500 << 20).unwrap();
+            file.set_modified(time).unwrap();
+        });
+        check(&["empty/file: was a file, is a folder"], &|| {
+            fs::remove_file(at("empty/file")).unwrap();
+            fs::create_dir(at("empty/file")).unwrap();
+        });
+        check(&["deep/file: a file is missing"], &|| {
+            fs::remove_file(at("deep/file")).unwrap();
+        });
+        check(&["deep/more: a file is there that was not"], &|| {
+            fs::write(at("deep/more"), "x").unwrap();
+        });
+        if is_root() {
+            check(&["owner was 4294967294:4294967294, is 1:1"], &|| {
+                std::os::unix::fs::lchown(at("owners/high"), Some(1), Some(1)).unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn what_moved_or_could_not_be_read_is_left_aside() {
+        let aside = Aside {
+            moved: [b"a".to_vec()].into(),
+            unread: [b"b/c".to_vec()].into(),
+        };
+        let held = |path: &str| aside.holds(path.as_bytes());
+        assert!(held("a") && !held("a/x") && !held("ab"));
+        assert!(held("b/c") && held("b/c/d/e") && !held("b/cc") && !held("b"));
+        assert!(aside.may_have_been(b"a/new") && !aside.may_have_been(b"z/new"));
+    }
+}

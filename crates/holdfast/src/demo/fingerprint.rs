@@ -103,9 +103,11 @@ impl Fingerprint {
         cancel: &CancellationToken,
     ) -> io::Result<BTreeSet<Vec<u8>>> {
         let now = Self::walk(top, Depth::StatOnly, cancel, &AtomicU64::new(0))?;
+        let unread: BTreeSet<&Vec<u8>> = self.unread.iter().map(|(path, _)| path).collect();
         let of_now = now.facts.iter().filter(|(path, facts)| {
             let before = self.facts.get(*path);
-            before.is_none_or(|before| before.untouched != facts.untouched)
+            let is_new = before.is_none() && !unread.contains(path);
+            is_new || before.is_some_and(|before| before.untouched != facts.untouched)
         });
         let gone = self
             .facts

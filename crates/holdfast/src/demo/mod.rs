@@ -86,7 +86,8 @@ pub(crate) async fn run(call: &Call, args: DemoArgs) -> Outcome<Exit> {
     let mut story = Story::new(call, &scratch, path, args.small);
     let told = story.tell(&mut teller).await;
     let shown = conclude(call, &story, &teller, &told);
-    let removed = scratch.remove();
+    drop(story);
+    let removed = call.context.run_blocking(move || scratch.remove()).await;
     told?;
     removed?;
     shown
@@ -134,6 +135,12 @@ fn conclude(call: &Call, story: &Story<'_>, teller: &Teller, told: &Outcome<()>)
             output::bytes(story.bytes_compared),
             output::seconds(teller.seconds()),
         ))?;
+        if story.unreadable > 0 {
+            output::line(format_args!(
+                "{} paths could not be read, and so are in no snapshot: the exit code is 3.",
+                output::count(story.unreadable)
+            ))?;
+        }
         for line in story.epilogue() {
             output::line(line)?;
         }

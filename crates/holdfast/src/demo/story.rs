@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::task::JoinHandle;
+
 use super::client::VAULT;
 use super::commands;
-use super::folder::Scratch;
+use super::folder::{Scratch, remove_tree};
 use super::originals::{GIVEN, MADE, Original, Root};
 use super::stage::Stage;
 use super::teller::{Moved, Teller};
@@ -48,6 +50,8 @@ pub(super) struct Story<'a> {
     /// The first of them.
     pub(super) differences: Vec<String>,
     seed: u64,
+    /// What is no longer needed, being removed.
+    removing: Vec<JoinHandle<io::Result<()>>>,
 }
 
 /// A path that was given, absolute, without symlinks on the way to it.
@@ -90,6 +94,7 @@ impl<'a> Story<'a> {
             differences_count: 0,
             differences: Vec::new(),
             seed: SEED,
+            removing: Vec::new(),
         }
     }
 
@@ -106,6 +111,10 @@ impl<'a> Story<'a> {
     /// Tells all of it. A step that goes wrong ends it.
     pub(super) async fn tell(&mut self, teller: &mut Teller) -> Outcome<()> {
         let told = self.acts(teller).await;
+        for removing in self.removing.drain(..) {
+            // What is not gone by then is removed with all the rest, which tells what goes wrong.
+            let _ = removing.await;
+        }
         told.map_err(|failure| match failure.what.is_empty() {
             _ if failure.exit != crate::exit::Exit::Failed => failure,
             true => failure,
@@ -205,6 +214,22 @@ impl<'a> Story<'a> {
             path: path.clone(),
         });
         [made].into_iter().chain(given).collect()
+    }
+
+    /// Lets go of what was compared, in the background, so that the next restore has its room.
+    pub(super) fn make_room(&mut self, name: &str) -> Outcome<()> {
+        if self.scratch.is_kept() {
+            return Ok(());
+        }
+        let (from, to) = (
+            self.scratch.at(name),
+            self.scratch.at(&format!("{name}, over")),
+        );
+        std::fs::rename(&from, &to).map_err(|error| Failure::file(&from, error))?;
+        let context = self.call.context.clone();
+        let removing = async move { context.run_blocking(move || remove_tree(&to)).await };
+        self.removing.push(self.call.context.spawn(removing));
+        Ok(())
     }
 
     /// Works on the tree that the demo made, on a thread that may block.

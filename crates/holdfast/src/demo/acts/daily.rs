@@ -9,7 +9,7 @@ use crate::demo::changes;
 use crate::demo::client::{BackedUp, Client, VAULT};
 use crate::demo::commands;
 use crate::demo::fingerprint::Fingerprint;
-use crate::demo::originals::{MADE, Original};
+use crate::demo::originals::{GIVEN, MADE, Original};
 use crate::demo::sites::{OFFSITE, ONSITE, disk};
 use crate::demo::stage::Stage;
 use crate::demo::story::{Story, read};
@@ -157,7 +157,7 @@ impl Story<'_> {
             "back up to the on-site; the off-site follows by itself",
             Some(commands::BACKUP),
         )?;
-        self.back_up(client, teller).await?;
+        self.back_up(client, None, teller).await?;
         Ok(())
     }
 
@@ -165,10 +165,15 @@ impl Story<'_> {
     pub(super) async fn back_up(
         &self,
         client: &Client,
+        remark: Option<&str>,
         teller: &mut Teller,
     ) -> Outcome<Vec<BackedUp>> {
         let mut all = Vec::new();
         for root in self.roots() {
+            if root.source == GIVEN {
+                let path = output::name(&root.path.display().to_string());
+                teller.say(format_args!("$ {} {path}", commands::BACKUP_GIVEN))?;
+            }
             let done = client.back_up(&root).await?;
             if done.problems_count > 0 {
                 let first = done.problems.first();
@@ -189,6 +194,9 @@ impl Story<'_> {
             read: Some(all.iter().map(|one| one.bytes_read).sum()),
             sent: Some(all.iter().map(|one| one.bytes_sent).sum()),
         };
+        if let Some(remark) = remark {
+            teller.say(remark)?;
+        }
         teller.end(moved, backed_up_words(&all))?;
         Ok(all)
     }
@@ -226,7 +234,7 @@ impl Story<'_> {
             "back up again: only what changed is read, and only what is new is sent",
             Some(commands::BACKUP),
         )?;
-        let done = self.back_up(client, teller).await?;
+        let done = self.back_up(client, None, teller).await?;
         self.tell_moved(&mut originals, &done, teller).await?;
         Ok((originals, done))
     }

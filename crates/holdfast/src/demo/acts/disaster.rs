@@ -131,22 +131,7 @@ impl Story<'_> {
             ))?;
         }
         teller.end(read(compared.bytes), compared_words(&compared))?;
-        self.make_room(RESTORED).await
-    }
-
-    /// What was compared is in the way of the next restore's room, unless it is to be kept.
-    pub(super) async fn make_room(&self, name: &str) -> Outcome<()> {
-        if self.scratch.is_kept() {
-            return Ok(());
-        }
-        let path = self.scratch.at(name);
-        let at = path.clone();
-        let removed = self
-            .call
-            .context
-            .run_blocking(move || remove_tree(&at))
-            .await;
-        removed.map_err(|error| Failure::file(&path, error))
+        self.make_room(RESTORED)
     }
 
     pub(in crate::demo) async fn back_up_meanwhile(
@@ -178,7 +163,8 @@ impl Story<'_> {
             "back up meanwhile, to the off-site alone",
             Some(commands::BACKUP),
         )?;
-        let done = self.back_up(client, teller).await?;
+        let remark = "it is committed, and not protected while a site is missing";
+        let done = self.back_up(client, Some(remark), teller).await?;
         self.tell_moved(&mut originals, &done, teller).await?;
         if let Some(one) = done
             .iter()
@@ -189,7 +175,6 @@ impl Story<'_> {
                 one.info.state.as_str()
             )));
         }
-        teller.say("it is committed, and not protected while a site is missing")?;
         Ok((originals, done))
     }
 }

@@ -63,7 +63,7 @@ impl Story<'_> {
         let compared = self.compare(&target, originals, teller).await?;
         let fetched = all.iter().map(|one| one.bytes_fetched).sum();
         teller.end(read(fetched), compared_words(&compared))?;
-        self.make_room(&name).await
+        self.make_room(&name)
     }
 
     /// Reads the vault's log at a site, with nobody's help.
@@ -92,10 +92,10 @@ impl Story<'_> {
     pub(super) fn require_complete(&mut self, restored: &Restored, teller: &Teller) -> Outcome<()> {
         let result = &restored.result;
         for note in &result.notes {
-            let known = self.left_out.contains(&note.what);
-            if !known {
-                self.left_out.push(note.what.clone());
+            if self.left_out.contains(&note.what) {
+                continue;
             }
+            self.left_out.push(note.what.clone());
             teller.say(format_args!(
                 "{}: {} entries, the first is {}",
                 note.what,

@@ -82,7 +82,10 @@ impl Story<'_> {
         let freed = self.call.unless_interrupted(collect).await?;
         teller.end(
             Moved::default(),
-            format!("{} freed at each site, it says", output::bytes(freed)),
+            format!(
+                "about {} freed at each site, by its own account",
+                output::bytes(freed)
+            ),
         )?;
 
         teller.begin(

@@ -41,7 +41,7 @@ impl Scale {
         pages: 64 << 20,
         log: 48 << 20,
         twin: 8 << 20,
-        small_files: 10_000,
+        small_files: 4_000,
     };
 
     /// A few megabytes.

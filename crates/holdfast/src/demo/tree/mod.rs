@@ -121,7 +121,8 @@ impl Maker {
                 | Errno::NODEV
                 | Errno::NOSPC),
             ) => {
-                let why = io::Error::from(errno);
+                let why = io::Error::from(errno).to_string();
+                let why = why.split(" (os error").next().unwrap_or_default();
                 self.left_out.push(format!("{what}: {why}"));
                 Ok(())
             }
