@@ -18,6 +18,7 @@ use super::stage::Stage;
 use super::teller::{Moved, Teller};
 use super::tree::{Maker, Scale};
 use crate::call::Call;
+use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Progress, Reading};
 
@@ -115,14 +116,19 @@ impl<'a> Story<'a> {
             // What is not gone by then is removed with all the rest, which tells what goes wrong.
             let _ = removing.await;
         }
-        told.map_err(|failure| match failure.what.is_empty() {
-            _ if failure.exit != crate::exit::Exit::Failed => failure,
-            true => failure,
-            false => Failure {
+        told.map_err(|failure| {
+            // Interrupted, or nobody reads it: there is nothing to add.
+            if failure.exit != Exit::Failed || failure.what.is_empty() {
+                return failure;
+            }
+            Failure {
                 what: format!("the demo failed at {}: {}", teller.at(), failure.what),
-                advice: failure.advice.or_else(|| self.advice()),
-                ..failure
-            },
+                advice: match teller.rows().is_empty() {
+                    true => failure.advice,
+                    false => self.advice(),
+                },
+                exit: failure.exit,
+            }
         })
     }
 
@@ -136,23 +142,19 @@ impl<'a> Story<'a> {
         self.make_tree(teller).await?;
         let stage = self.start(teller).await?;
         let served = self.served(&stage, teller).await;
-        let original = match served {
-            Ok(original) => {
-                teller.begin(
-                    "rescue on-site",
-                    "stop the coordinator, and restore from the on-site's folder alone, with the identity",
-                    Some(commands::RESCUE_ONSITE),
-                )?;
-                stage.stop().await?;
-                original
-            }
-            Err(failure) => {
-                // What went wrong is told; that it cannot be stopped in order either would hide it.
-                let _ = stage.stop().await;
-                return Err(failure);
-            }
-        };
-        self.rescue(&original, teller).await
+        let begun = served.and_then(|originals| {
+            teller.begin(
+                "rescue on-site",
+                "stop the coordinator, and restore from the on-site's folder alone, with the identity",
+                Some(commands::RESCUE_ONSITE),
+            )?;
+            Ok(originals)
+        });
+        // ORDER: whatever happened, the coordinator has stopped before its folder is removed.
+        let stopped = stage.stop().await;
+        let originals = begun?;
+        stopped?;
+        self.rescue(&originals, teller).await
     }
 
     /// What needs the coordinator.
