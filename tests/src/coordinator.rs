@@ -261,7 +261,7 @@ fn keep(stderr: impl std::io::Read, mut log: File, tell: &mpsc::Sender<String>) 
         let line = String::from_utf8_lossy(&line);
         writeln!(log, "{line}").unwrap();
         if let Some((before, addresses)) = line.split_once(LISTENS)
-            && before.starts_with("coordinator ")
+            && before.starts_with("holdfast: coordinator ")
         {
             let _ = tell.send(addresses.to_owned());
         }
