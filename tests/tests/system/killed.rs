@@ -10,8 +10,8 @@ use holdfast_tests::tree::{self, restored};
 use holdfast_tests::{Client, Coordinator, Ground, Noise, surroundings};
 use serde_json::Value;
 
-/// A backup of the tree takes about so long; it is hit somewhere within.
-const BACKUP_MILLIS: u64 = 900;
+/// What is new in each round: enough to be hit while it is read, sent and written.
+const NEW_BYTES: usize = 12 << 20;
 
 /// After a kill, the backup is run again at most so often until it commits.
 const TRIES_MAX: usize = 4;
@@ -40,6 +40,8 @@ fn agent_and_coordinator_at_random_points() {
     let text = ground.text("tree");
 
     let mut ledger = Ledger::default();
+    // How long a backup takes that nobody disturbs, on this machine, now.
+    let mut millis = 500;
     for round in 0..rounds {
         let tag = format!("round-{round}");
         let words = [
@@ -48,12 +50,12 @@ fn agent_and_coordinator_at_random_points() {
         if round > 0 {
             tree::change(&path, noise.next());
         }
+        tree::write(&path.join("bulk"), &noise.bytes(NEW_BYTES));
         ledger.rounds.push(describe(&path));
-        let committed = one_round(&mut noise, &mut coordinator, &user, &words);
-        for snapshot in committed {
-            let id = snapshot["snapshot"].as_str().unwrap().to_owned();
-            ledger.acknowledged.insert(id, round);
-        }
+        let committed = one_round(&mut noise, millis, &mut coordinator, &user, &words);
+        millis = (committed["seconds"].as_f64().unwrap() * 1000.0) as u64;
+        let id = committed["snapshot"].as_str().unwrap().to_owned();
+        ledger.acknowledged.insert(id, round);
     }
     all_is_there(&ground, &user, &ledger);
 }
@@ -61,36 +63,35 @@ fn agent_and_coordinator_at_random_points() {
 /// Runs a backup and kills something meanwhile; then runs it until it commits. What was acknowledged.
 fn one_round(
     noise: &mut Noise,
+    millis: u64,
     coordinator: &mut Coordinator,
     user: &Client,
     words: &[&str],
-) -> Vec<Value> {
-    let mut acknowledged = Vec::new();
+) -> Value {
     let mut agent = user.start(words);
     // Not to wait for anything: the point where it strikes is left to chance.
-    thread::sleep(Duration::from_millis(noise.below(BACKUP_MILLIS)));
-    let victims = noise.below(3);
-    if victims != 1 {
+    let point = noise.below(millis);
+    thread::sleep(Duration::from_millis(point));
+    let victim = ["the agent", "the coordinator", "both"][noise.below(3) as usize];
+    if victim != "the coordinator" {
         agent.kill();
     }
-    if victims != 0 {
+    if victim != "the agent" {
         coordinator.kill();
         coordinator.start_again();
     }
     let ran = agent.wait();
     println!(
-        "{}: killed {victims}, it ended with {:?}",
+        "{}: killed {victim} after {point} of {millis} ms; the backup ended with {:?}",
         words[7], ran.code
     );
     if ran.code == Some(0) {
-        acknowledged.push(ran.json());
-        return acknowledged;
+        return ran.json();
     }
     for _ in 0..TRIES_MAX {
         let ran = user.run(words);
         if ran.code == Some(0) {
-            acknowledged.push(ran.json());
-            return acknowledged;
+            return ran.json();
         }
         println!("again: {}", ran.says());
     }

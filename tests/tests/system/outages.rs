@@ -2,11 +2,16 @@
 //! up by itself, and nothing that was acknowledged is lost.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use holdfast_tests::compare::assert_same;
 use holdfast_tests::tree::{self, restored};
 use holdfast_tests::{Client, Coordinator, Gate, Ground, Mounted, Noise, surroundings};
 use serde_json::Value;
+
+/// A restore of a small tree takes no longer, on a busy machine too.
+const SOON: Duration = Duration::from_secs(30);
 
 fn create(ground: &Ground, coordinator: &Coordinator) -> Client {
     let user = ground.user().on(coordinator);
@@ -153,12 +158,13 @@ fn a_full_off_site_lags_and_a_full_primary_refuses() {
             snapshot["id"].as_str().unwrap(),
         ]);
     }
-    println!("{}", user.done(&["status"]).text());
-    let collected = user.json(0, &["gc", "--vault", "db", "--wait"]);
-    assert!(
-        collected["freed_bytes"].as_u64().unwrap() > 25 << 20,
-        "{collected}"
-    );
+    user.json(0, &["gc", "--vault", "db", "--wait"]);
+    // Collection runs by itself too: whoever it was, the pack of the large file is gone at both.
+    for site in ["onsite", "offsite"] {
+        let left = large_files(&ground.at(site));
+        let of_large = |(_, len): &&(PathBuf, u64)| (30 << 20..32 << 20).contains(len);
+        assert_eq!(left.iter().find(of_large), None, "{site}: {left:?}");
+    }
     fs::write(path.join("large"), noise.bytes(30 << 20)).unwrap();
     user.done(&words(&text, &["--wait", "protected"]));
     restore_and_compare(&ground, &user, "emptied", "onsite");
@@ -182,9 +188,10 @@ fn a_read_only_site_is_said_and_recovers() {
     tree::change(&path, 52);
     let said = user.fails(1, &words(&text, &[]));
     assert!(said.to_lowercase().contains("read-only"), "{said}");
-    // Reading goes on.
+    // Reading goes on: a restore needs nothing to be written.
     let target = ground.text("meanwhile");
-    user.done(&["restore", "--vault", "db", "latest", "--target", &target]);
+    user.within(SOON)
+        .done(&["restore", "--vault", "db", "latest", "--target", &target]);
     onsite.resize(64 << 20);
     user.done(&words(&text, &["--wait", "protected"]));
     restore_and_compare(&ground, &user, "after", "onsite");
@@ -232,6 +239,21 @@ fn a_full_disk_under_the_coordinator() {
     drop(again);
     coordinator.start_again();
     user.done(&["snapshots", "--vault", "db"]);
+}
+
+/// What is larger than a mebibyte, and how large.
+fn large_files(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let facts = fs::symlink_metadata(&path).unwrap();
+        if facts.is_dir() {
+            found.extend(large_files(&path));
+        } else if facts.len() > 1 << 20 {
+            found.push((path, facts.len()));
+        }
+    }
+    found
 }
 
 /// Fills the coordinator's disk to the last byte.
