@@ -1,6 +1,8 @@
 //! The system tests: the built binary as processes of its own, against real servers. Run by `cargo xtask test`, which
 //! builds the binary and starts the servers; what is missing fails the test that needs it.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
+
 #[path = "system/story.rs"]
 mod story;
 

@@ -30,7 +30,7 @@ fn agent_and_coordinator_at_random_points() {
     let rounds = if surroundings::is_quick() { 6 } else { 14 };
     let ground = Ground::new();
     let path = ground.at("tree");
-    tree::plain_only(&path, noise.next());
+    tree::plain_only(&path, noise.number());
     let starting = ground.coordinator("c1").file_sites(&["onsite", "offsite"]);
     let mut coordinator = starting.start();
     let user = ground.user().on(&coordinator);
@@ -48,7 +48,7 @@ fn agent_and_coordinator_at_random_points() {
             "backup", "--vault", "db", "--source", "files", &text, "--tag", &tag, "--json",
         ];
         if round > 0 {
-            tree::change(&path, noise.next());
+            tree::change(&path, noise.number());
         }
         tree::write(&path.join("bulk"), &noise.bytes(NEW_BYTES));
         ledger.rounds.push(describe(&path));
