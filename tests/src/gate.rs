@@ -1,13 +1,17 @@
-//! A TCP door before a server. Shut, it refuses who comes and cuts off who is inside; opened again, it lets pass.
+//! A TCP door before a server. Shut, it refuses who comes and cuts off who is inside; opened again, it lets pass. It can
+//! hold back the answers to what is put: then others see an object well before its writer knows that it stands.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 struct State {
     is_shut: bool,
+    hold_puts: Duration,
     inside: Vec<TcpStream>,
 }
 
@@ -36,6 +40,11 @@ impl Gate {
             }
         });
         gate
+    }
+
+    /// Holds back each answer to an HTTP PUT for so long.
+    pub fn hold_puts(&self, time: Duration) {
+        self.state.lock().unwrap().hold_puts = time;
     }
 
     /// Shuts it.
@@ -69,16 +78,31 @@ impl Gate {
             (upstream.try_clone().unwrap(), client.try_clone().unwrap()),
             (client, upstream),
         );
-        for (from, to) in [back, forth] {
-            thread::spawn(move || carry(from, to));
-        }
+        let is_put = Arc::new(AtomicBool::new(false));
+        let (noted, door) = (Arc::clone(&is_put), self.clone());
+        thread::spawn(move || {
+            carry(forth.0, forth.1, |bytes| {
+                if bytes.starts_with(b"PUT ") {
+                    noted.store(true, Ordering::SeqCst);
+                }
+            });
+        });
+        thread::spawn(move || {
+            carry(back.0, back.1, |_| {
+                if is_put.swap(false, Ordering::SeqCst) {
+                    let time = door.state.lock().unwrap().hold_puts;
+                    thread::sleep(time);
+                }
+            });
+        });
     }
 }
 
-/// Carries bytes until one side ends, then ends both.
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+/// Carries bytes, each time after `look` has seen them, until one side ends; then ends both.
+fn carry(mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8])) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read) = from.read(&mut buffer) {
+        look(&buffer[..read]);
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             break;
         }

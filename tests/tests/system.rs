@@ -18,6 +18,9 @@ mod rescue;
 #[path = "system/reflection.rs"]
 mod reflection;
 
+#[path = "system/protected.rs"]
+mod protected;
+
 #[path = "system/killed.rs"]
 mod killed;
 
