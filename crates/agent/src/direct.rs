@@ -76,7 +76,7 @@ impl DirectVault {
         {
             return Err(Error::Denied {
                 what: format!("vault {}", state.header.name),
-                why: "its root key is not the one that the identity names; this is another vault, or a forged one".into(),
+                why: "its root key is not the one that the identity names; this is another vault, or a forged one; give the identity that belongs to it".into(),
             });
         }
         let Some(set) = state.catalog.recipients.clone() else {

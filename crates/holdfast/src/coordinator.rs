@@ -134,7 +134,7 @@ pub(crate) async fn start_node(
         .unwrap_or_else(|| "embedded:".into());
     let placement = holdfast_placement::open(context.clone(), &url, &settings.data)
         .await
-        .map_err(Failure::new)?;
+        .map_err(no_placement)?;
     let options = Options {
         name: settings
             .name
@@ -155,7 +155,14 @@ pub(crate) async fn start_node(
     };
     Node::start(context.clone(), options, placement, stop)
         .await
-        .map_err(Failure::new)
+        .map_err(|error| {
+            Failure::new(error)
+                .or_advise("put that right, then start it again; --check looks first")
+        })
+}
+
+fn no_placement(error: holdfast_placement::Error) -> Failure {
+    Failure::new(error).or_advise("check what --placement names, and that it can be reached")
 }
 
 /// The key that signs this coordinator's records. Lost with the data folder: `vault attach` certifies a new one.
@@ -223,7 +230,13 @@ fn addresses(settings: &Settings, tls: Option<&Tls>) -> Outcome<Vec<Address>> {
                     .ok_or_else(|| Failure::new(format_args!("{host} has no address")))?;
                 addresses.push(match tls {
                     Some(tls) => Address::Tls(at, tls.clone()),
-                    None => Address::Plain(at),
+                    None if at.ip().is_loopback() => Address::Plain(at),
+                    None => {
+                        return Err(Failure::usage(
+                            format!("listening on {listen} needs mutual TLS: other machines could reach it"),
+                            "give --tls-ca, --tls-cert and --tls-key, or listen on 127.0.0.1",
+                        ));
+                    }
                 });
             }
         }
@@ -238,8 +251,8 @@ async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
         .unwrap_or_else(|| "embedded:".into());
     let placement = holdfast_placement::open(call.context.clone(), &url, &settings.data)
         .await
-        .map_err(Failure::new)?;
-    placement.coordinators().await.map_err(Failure::new)?;
+        .map_err(no_placement)?;
+    placement.coordinators().await.map_err(no_placement)?;
     let mut bad = 0;
     for site in &settings.sites {
         let opened = holdfast_store::open_for_writing(
@@ -253,15 +266,16 @@ async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
             Ok(_) => output::remark(call.quiet(), format_args!("site {}: fine", site.name)),
             Err(error) => {
                 bad += 1;
-                output::remark(false, format_args!("site {}: {error}", site.name));
+                let failure = Failure::new(format_args!("site {}: {error}", site.name));
+                output::remark(false, failure.text());
             }
         }
     }
     match bad {
         0 => Ok(Exit::Done),
-        _ => Err(Failure::new(format_args!(
-            "{bad} of {} sites cannot be used",
-            settings.sites.len()
-        ))),
+        _ => Err(Failure::with_advice(
+            format!("{bad} of {} sites cannot be used", settings.sites.len()),
+            "put right what is said of each, then check again",
+        )),
     }
 }

@@ -5,7 +5,8 @@
 //!   try: holdfast vault list
 //! ```
 //!
-//! The libraries put advice behind the last semicolon of a message; here it is told apart.
+//! The libraries put advice behind the last semicolon of a message, or into its last sentences; here it is told apart.
+//! A failure of which nobody knows better says at least where to look.
 
 use std::fmt;
 
@@ -14,11 +15,12 @@ use holdfast_agent::Error;
 use crate::exit::Exit;
 
 /// Words that advice begins with.
-const ADVICE: [&str; 36] = [
-    "add", "ask", "check", "choose", "close", "delete", "do", "don't", "export", "fix", "free",
-    "give", "leave", "look", "make", "mount", "move", "name", "pass", "put", "read", "remove",
-    "report", "restart", "restore", "run", "see", "send", "set", "start", "take", "try", "use",
-    "wait", "write", "write:",
+const ADVICE: [&str; 44] = [
+    "add", "ask", "bring", "check", "choose", "close", "confirm", "correct", "create", "delete",
+    "do", "don't", "export", "fix", "free", "give", "install", "leave", "look", "make", "mend",
+    "mount", "move", "name", "pass", "put", "read", "remove", "repeat", "report", "restart",
+    "restore", "run", "see", "send", "set", "start", "stop", "take", "try", "use", "wait", "write",
+    "write:",
 ];
 
 /// A failed command.
@@ -84,28 +86,59 @@ impl Failure {
     /// Something about a file on this machine.
     pub(crate) fn file(path: &std::path::Path, error: impl fmt::Display) -> Self {
         Self::new(format_args!("{}: {error}", path.display()))
+            .or_advise("check the path, and what this user may do there")
+    }
+
+    /// A file that was read and makes no sense.
+    pub(crate) fn content(path: &std::path::Path, error: impl fmt::Display) -> Self {
+        Self::new(format_args!("{}: {error}", path.display()))
+            .or_advise("correct the file, then run this again")
+    }
+
+    /// What to do about it, unless that is known better.
+    pub(crate) fn or_advise(mut self, advice: &str) -> Self {
+        self.advice.get_or_insert_with(|| advice.into());
+        self
     }
 }
 
 fn split(message: &str) -> (String, Option<String>) {
-    if let Some((what, advice)) = message.rsplit_once("; ")
-        && let Some(word) = advice.split([' ', ',']).next()
-        && ADVICE.contains(&word)
-    {
-        return (what.into(), Some(advice.into()));
+    // A semicolon first: what stands behind it is the shorter advice.
+    let at_last = message.rmatch_indices("; ").take(1);
+    let sentences = message.rmatch_indices(". ");
+    for (at, between) in at_last.chain(sentences) {
+        let advice = &message[at + between.len()..];
+        let word = advice.split([' ', ',']).next().unwrap_or_default();
+        if ADVICE.contains(&word.to_ascii_lowercase().as_str()) {
+            return (message[..at].into(), Some(uncapitalized(advice)));
+        }
     }
     (message.into(), None)
 }
 
+fn uncapitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+impl Failure {
+    /// What happened and what to do, without the program's name.
+    pub(crate) fn text(&self) -> String {
+        match &self.advice {
+            Some(advice) => format!("{}\n  try: {advice}", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.what.is_empty() {
-            return Ok(());
-        }
-        write!(f, "holdfast: {}", self.what)?;
-        match &self.advice {
-            Some(advice) => write!(f, "\n  try: {advice}"),
-            None => Ok(()),
+        match self.what.is_empty() {
+            true => Ok(()),
+            false => write!(f, "holdfast: {}", self.text()),
         }
     }
 }
@@ -119,12 +152,24 @@ impl From<Error> for Failure {
                 failure.advice =
                     Some("run it again with --log debug and report what it says".into());
             }
-            Error::Unavailable { .. } if failure.advice.is_none() => {
-                failure.advice = Some("look at `holdfast status`, then run this again".into());
-            }
-            _ => {}
+            _ => failure = failure.or_advise(usual_advice(&error)),
         }
         failure
+    }
+}
+
+/// What to do about an error that does not say so itself.
+fn usual_advice(error: &Error) -> &'static str {
+    match error {
+        Error::Unavailable { .. } => "look at `holdfast status`, then run this again",
+        Error::Denied { .. } => "give the identity, bundle or certificate that belongs to it",
+        Error::Missing { .. } => {
+            "see `holdfast vault list`, `holdfast site list` and `holdfast snapshots` for what there is"
+        }
+        Error::Damaged { .. } => {
+            "see what is damaged with `holdfast verify`; with --repair it mends what another site still has"
+        }
+        _ => "put that right, then run this again",
     }
 }
 
@@ -158,6 +203,11 @@ mod tests {
             "one; two; give three",
             "holdfast: one; two\n  try: give three",
         );
+        check(
+            "the site is gone. Bring it back; what it holds is safe",
+            "holdfast: the site is gone\n  try: bring it back; what it holds is safe",
+        );
+        check("v1. 2 of 3", "holdfast: v1. 2 of 3");
     }
 
     #[test]

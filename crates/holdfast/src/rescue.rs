@@ -82,14 +82,19 @@ impl Rescued {
     }
 }
 
+/// The site given with --site does not let itself be read.
+fn unread(error: impl std::fmt::Display) -> Failure {
+    Failure::new(error).or_advise("check the URL, and that the site can be reached from here")
+}
+
 /// Opens a vault at a site: the named one, the identity's own, or the only one there.
 async fn open(call: &Call, args: &SiteArgs, identity: Identity) -> Outcome<Rescued> {
-    let name: SiteName = "site".parse()?;
+    let name: SiteName = "given".parse()?;
     let site =
         holdfast_store::open_for_reading(&call.context, name, &args.site, &SiteOptions::default())
             .await
-            .map_err(Failure::new)?;
-    let found = list_vaults(site.as_ref()).await.map_err(Failure::new)?;
+            .map_err(unread)?;
+    let found = list_vaults(site.as_ref()).await.map_err(unread)?;
     let mut vaults = Vec::new();
     for (id, header) in found {
         match header {

@@ -62,7 +62,7 @@ impl Settings {
     fn parse(text: &str, path: &Path) -> Outcome<Self> {
         let file: File = toml::from_str(text).map_err(|error| {
             let why = error.to_string();
-            Failure::new(format_args!("{}: {}", path.display(), why.trim_end()))
+            Failure::content(path, why.trim_end())
         })?;
         if file.version != VERSION {
             return Err(Failure::with_advice(

@@ -85,7 +85,11 @@ impl Running {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| local(format!("it cannot be started: {error}")))?;
+            .map_err(|error| {
+                local(format!(
+                    "it cannot be started: {error}; check its name and PATH"
+                ))
+            })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::Bug("a child that was given pipes has none".into()));
         };
@@ -122,12 +126,15 @@ impl Running {
             .clone();
         let said = String::from_utf8_lossy(&said);
         let said = said.trim();
+        let said = match said {
+            "" => String::new(),
+            _ => format!("; the last it said: {said}"),
+        };
         Err(Error::Local {
             what: format!("the command {:?}", self.name),
-            why: match said {
-                "" => why,
-                _ => format!("{why}; the last it said: {said}"),
-            },
+            why: format!(
+                "{why}{said}; run it by itself to see why: nothing was committed of what it wrote"
+            ),
         })
     }
 

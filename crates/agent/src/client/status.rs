@@ -92,8 +92,22 @@ pub(super) fn refused(what: &str, status: &Status) -> Error {
         Reason::Retry | Reason::Fenced | Reason::Full => Error::Unavailable { what, why },
         Reason::Broken => Error::Unavailable {
             what,
-            why: format!("{why}; check that the coordinator runs, then run this again"),
+            why: format!("{why}; {}", when_broken(&why)),
         },
+    }
+}
+
+/// What to do about a broken connection. A client that the coordinator does not trust learns so only now, after the
+/// handshake: by an alert, or, if that is lost, by nothing but the end of the connection.
+fn when_broken(why: &str) -> &'static str {
+    let alerts = ["alert", "ertificate", "UnknownCA", "UnknownIssuer"];
+    match alerts.iter().any(|alert| why.contains(alert)) {
+        true => {
+            "check that --tls-cert and --tls-key are of an authority that the coordinator trusts"
+        }
+        false => {
+            "check that the coordinator runs and, with TLS, that it trusts --tls-cert; then run this again"
+        }
     }
 }
 

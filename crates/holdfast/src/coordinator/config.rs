@@ -97,10 +97,13 @@ impl Settings {
             sites.push(
                 format!("{name}={url}")
                     .parse::<NamedUrl>()
-                    .map_err(|error| error.to_string())?,
+                    .map_err(|error| format!("site {name:?}: {error}"))?,
             );
         }
-        let listen = file.listen.iter().map(|at| at.parse::<Listen>());
+        let listen = file.listen.iter().map(|at| {
+            at.parse::<Listen>()
+                .map_err(|error| format!("listen {at:?}: {error}"))
+        });
         Ok(Self {
             data: folder.join(file.data),
             listen: listen.collect::<Result<_, _>>()?,

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) offered: HashMap<ChunkId, usize>,
     /// The window that it allows.
     pub(super) window_bytes: u64,
+    /// Refuses the next frame: a site is full.
+    pub(super) full: bool,
     /// Commits, and breaks the stream instead of telling it.
     silent_commit: bool,
     session: Bytes,
@@ -187,13 +189,7 @@ impl Fake {
             Request::Open(open) => {
                 world.heard.push(format!("open {}", open.resume));
                 if open.resume && world.ended {
-                    let details =
-                        ErrorDetails::with_error_info("MISSING", "holdfast", HashMap::new());
-                    return vec![Err(Status::with_error_details(
-                        Code::NotFound,
-                        "no such session",
-                        details,
-                    ))];
+                    return vec![Err(refusal(Code::NotFound, "MISSING", "no such session"))];
                 }
                 world.session = open.session;
                 let committed = world
@@ -221,6 +217,10 @@ impl Fake {
                     number: offer.number,
                     known: known.into(),
                 }))]
+            }
+            Request::Frame(_) if std::mem::take(&mut world.full) => {
+                let refusal = refusal(Code::ResourceExhausted, "FULL", "the site is full");
+                vec![Err(refusal)]
             }
             Request::Frame(frame) => {
                 assert_eq!(
@@ -268,6 +268,11 @@ impl Fake {
             }
         }
     }
+}
+
+fn refusal(code: Code, reason: &str, sentence: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "holdfast", HashMap::new());
+    Status::with_error_details(code, sentence, details)
 }
 
 fn durable(world: &mut World) -> Response {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::Stream;
 use holdfast_proto::v1::session_request::Kind as Request;
 use holdfast_proto::v1::session_response::Kind as Response;
-use holdfast_proto::v1::{Open, Opened, SessionRequest, SessionResponse};
+use holdfast_proto::v1::{Abandon, Open, Opened, SessionRequest, SessionResponse};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -60,6 +60,18 @@ pub(super) async fn open(dial: &dyn Dial, open: Open) -> Result<(Link, Opened), 
             "the coordinator did not answer the opening of the session first",
         )),
     }
+}
+
+/// Ends a session without a snapshot, on a stream of its own: for when the one that served it is gone.
+pub(super) async fn abandon(dial: &dyn Dial, resumed: Open, why: &str) -> Result<(), Status> {
+    let (mut link, opened) = open(dial, resumed).await?;
+    if opened.committed.is_some() {
+        return Ok(());
+    }
+    let kind = Some(Request::Abandon(Abandon { why: why.into() }));
+    // If it cannot be said any more, what comes in says why.
+    let _ = link.outbound.send(SessionRequest { kind }).await;
+    next(&mut link.inbound).await.map(drop)
 }
 
 #[async_trait]

@@ -47,6 +47,7 @@ pub use progress::{LinkState, SessionFigures, SessionProgress};
 
 use self::failure::Failure;
 use self::held::Held;
+use self::link::Dial;
 use self::offering::Put;
 use self::opening::Opening;
 use self::pump::{Ask, Ending, Finishing};
@@ -94,6 +95,7 @@ pub enum Finished {
 /// See the module header.
 pub struct SessionSink {
     connection: Option<Connection>,
+    dial: Arc<dyn Dial>,
     vault: String,
     opening: Arc<Opening>,
     puts: mpsc::Sender<Put>,
@@ -200,7 +202,8 @@ impl SessionSink {
         }
     }
 
-    /// Ends the session without a snapshot. Best effort: a session that is left open ends by itself.
+    /// Ends the session without a snapshot, so that what it sent can be collected: on its stream, or on another if
+    /// that one is gone. Best effort: a session that is left open ends by itself, days later.
     pub async fn abandon(&self, why: &str) {
         let (reply, done) = oneshot::channel();
         let ask = Ask::Abandon {
@@ -208,9 +211,12 @@ impl SessionSink {
             reply,
         };
         let told = async {
-            if self.asks.send(ask).await.is_ok() {
-                // Either way the session is over.
-                let _ = done.await;
+            if self.asks.send(ask).await.is_ok() && done.await.is_ok() {
+                return;
+            }
+            let resumed = self.opening.message(true);
+            if let Err(status) = link::abandon(&*self.dial, resumed, why).await {
+                tracing::debug!(why = %status.message(), "the session stays open");
             }
         };
         if tokio::time::timeout(ABANDON_WAIT, told).await.is_err() {

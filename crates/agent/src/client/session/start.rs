@@ -168,7 +168,7 @@ pub(super) fn start(
     let (sealed, sealed_in) = mpsc::channel(sealers);
     let (feed, feed_in) = mpsc::channel(FEED);
     let mut pump = Pump {
-        dial,
+        dial: Arc::clone(&dial),
         opening: Arc::clone(&opening),
         settled: Arc::clone(&settled),
         progress: Arc::clone(&progress),
@@ -206,6 +206,7 @@ pub(super) fn start(
     ];
     Ok(SessionSink {
         connection: None,
+        dial,
         vault: bundle.vault.to_string(),
         opening,
         puts,

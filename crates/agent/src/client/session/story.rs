@@ -293,6 +293,23 @@ async fn an_interrupted_session_is_abandoned() {
     assert!(fake.world().frames.is_empty());
 }
 
+/// What a refused session has sent must not stay in the way: a full site could not be emptied for days.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_stream_was_refused_is_abandoned_on_another() {
+    let fake = Fake::new();
+    fake.world().full = true;
+    let sink = open(&fake, |_| {}).await;
+    let root = put_tree(&sink, 10, 10).await;
+    let error = finish(&sink, root).await.unwrap_err();
+    assert!(error.to_string().contains("the site is full"), "{error}");
+    sink.abandon("it is full").await;
+    let world = fake.world();
+    assert_eq!(
+        world.heard,
+        ["open false", "open true", "abandon it is full"]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_kept() {
     let fake = Fake::new();

@@ -55,10 +55,8 @@ pub(crate) async fn run(call: &Call, args: ApplyArgs) -> Outcome {
     if expiring.waiting.is_empty() || args.dry_run {
         return Ok(Exit::Done);
     }
-    Err(Failure::new(format_args!(
-        "nothing is expired now: {}",
-        expiring.waiting
-    )))
+    let failure = Failure::new(format_args!("nothing is expired now: {}", expiring.waiting));
+    Err(failure.or_advise("if this is as it should be, confirm it with --confirm"))
 }
 
 fn view(expiring: &Expiring) -> View {

@@ -23,7 +23,7 @@ pub(crate) struct SetArgs {
 pub(crate) async fn run(call: &Call, args: SetArgs) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| Failure::file(&args.file, error);
     let text = std::fs::read_to_string(&args.file).map_err(|error| failed(&error))?;
-    let policy = Policy::parse(&text).map_err(|error| failed(&error))?;
+    let policy = Policy::parse(&text).map_err(|error| Failure::content(&args.file, error))?;
     for key in policy.reserved() {
         call.remark(format_args!("{key} is noted and not enforced yet"));
     }

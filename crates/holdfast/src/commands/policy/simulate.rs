@@ -125,7 +125,7 @@ pub(crate) async fn run(call: &Call, args: SimulateArgs) -> Outcome {
 fn read(path: &PathBuf) -> Outcome<Policy> {
     let failed = |error: &dyn std::fmt::Display| Failure::file(path, error);
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-    Policy::parse(&text).map_err(|error| failed(&error))
+    Policy::parse(&text).map_err(|error| Failure::content(path, error))
 }
 
 /// The sources to simulate: the one that is named, else all that there are.

@@ -131,7 +131,7 @@ fn read_policy(path: Option<&Path>) -> Outcome<String> {
         return Ok(String::new());
     };
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
-    Policy::parse(&text).map_err(|error| Failure::file(path, error))?;
+    Policy::parse(&text).map_err(|error| Failure::content(path, error))?;
     Ok(text)
 }
 

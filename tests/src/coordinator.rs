@@ -1,0 +1,269 @@
+//! A coordinator as a process of its own: started and waited for, killed, stopped in order, started again.
+//!
+//! It says where it listens once its vaults are being opened; then its socket is tried by connecting. Nothing sleeps.
+//! What it says is kept in `NAME.log` of the ground and printed when it fails.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::certificates::Certificate;
+use crate::client::{Client, Ran, Running, wait_within};
+use crate::ground::Ground;
+
+/// How long it may take until it listens, and until it has stopped.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What it says when it listens.
+const LISTENS: &str = " listens at ";
+
+/// A coordinator to be started.
+#[derive(Debug, Clone)]
+pub struct Starting {
+    client: Client,
+    folder: PathBuf,
+    name: String,
+    sites: Vec<(String, String)>,
+    words: Vec<String>,
+}
+
+/// A coordinator that runs.
+#[derive(Debug)]
+pub struct Coordinator {
+    starting: Starting,
+    child: Option<Child>,
+    says: Option<JoinHandle<()>>,
+    addresses: Vec<String>,
+}
+
+impl Starting {
+    pub(crate) fn new(ground: &Ground, name: &str) -> Self {
+        Self {
+            client: Client::new(ground),
+            folder: ground.at(""),
+            name: name.into(),
+            sites: Vec::new(),
+            words: Vec::new(),
+        }
+    }
+
+    /// Gives it a site.
+    #[must_use]
+    pub fn site(mut self, name: &str, url: &str) -> Self {
+        self.sites.push((name.into(), url.into()));
+        self
+    }
+
+    /// Gives it sites in folders of the ground, which bear the sites' names.
+    #[must_use]
+    pub fn file_sites(self, names: &[&str]) -> Self {
+        names.iter().fold(self, |starting, name| {
+            let path = starting.folder.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            starting.site(name, &format!("file:{}", path.display()))
+        })
+    }
+
+    /// Gives it a placement store.
+    #[must_use]
+    pub fn placement(self, url: &str) -> Self {
+        self.words(&["--placement", url])
+    }
+
+    /// Has it listen on a free port of loopback, with mutual TLS.
+    #[must_use]
+    pub fn tls(self, certificate: &Certificate) -> Self {
+        let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+        self.words(&["--listen", "127.0.0.1:0"])
+            .words(&["--tls-ca", &path(&certificate.ca)])
+            .words(&["--tls-cert", &path(&certificate.cert)])
+            .words(&["--tls-key", &path(&certificate.key)])
+    }
+
+    /// Gives it more options.
+    #[must_use]
+    pub fn words(mut self, words: &[&str]) -> Self {
+        self.words.extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Gives it a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.client = self.client.with(name, value);
+        self
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    fn command(&self) -> Command {
+        let data = self.data().to_str().unwrap().to_owned();
+        let mut words: Vec<String> = ["coordinator", "--data", &data, "--name", &self.name]
+            .map(str::to_owned)
+            .to_vec();
+        for (name, url) in &self.sites {
+            words.extend(["--site".to_owned(), format!("{name}={url}")]);
+        }
+        words.extend(self.words.iter().cloned());
+        self.client.command(&words)
+    }
+
+    /// Runs it, expecting that it ends by itself: with `--check`, or because something is wrong.
+    #[track_caller]
+    pub fn ends(&self) -> Ran {
+        Running::start(self.command(), LIMIT).wait()
+    }
+
+    /// Starts it, and waits until it answers on its socket.
+    #[track_caller]
+    pub fn start(self) -> Coordinator {
+        let mut coordinator = Coordinator {
+            starting: self,
+            child: None,
+            says: None,
+            addresses: Vec::new(),
+        };
+        coordinator.start_again();
+        coordinator
+    }
+}
+
+impl Coordinator {
+    /// Starts it after it was stopped or killed.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let mut child = self
+            .starting
+            .command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        self.child = Some(child);
+        let (tell, told) = mpsc::channel();
+        let log = self.open_log();
+        self.says = Some(thread::spawn(move || keep(stderr, log, &tell)));
+        let Ok(listens) = told.recv_timeout(LIMIT) else {
+            panic!("the coordinator does not listen:\n{}", self.log());
+        };
+        self.addresses = listens.split(", ").map(str::to_owned).collect();
+        UnixStream::connect(self.socket()).unwrap();
+    }
+
+    fn log_path(&self) -> PathBuf {
+        let name = format!("{}.log", self.starting.name);
+        self.starting.folder.join(name)
+    }
+
+    fn open_log(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        options.open(self.log_path()).unwrap()
+    }
+
+    /// What it has said since it was started first.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap()).into_owned()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.starting.data()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.data().join("holdfast.sock")
+    }
+
+    /// Its socket, for clients.
+    pub fn socket_url(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// Where it listens with TLS, for clients.
+    pub fn https_url(&self) -> String {
+        let tls = self.addresses.iter().find(|at| at.starts_with("https://"));
+        tls.expect("it was started with TLS").clone()
+    }
+
+    /// Where it listens on loopback without TLS, for clients.
+    pub fn http_url(&self) -> String {
+        let plain = self.addresses.iter().find(|at| at.starts_with("http://"));
+        plain.expect("it listens on loopback").clone()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.heard_out();
+    }
+
+    /// Stops it in order, and requires that it ends well and in time.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let child = self.child.take().expect("it runs");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let (status, in_time) = wait_within(child, LIMIT, || {
+            let _ = kill_process(pid, Signal::KILL);
+        });
+        self.heard_out();
+        assert!(
+            in_time && status.success(),
+            "it ended with {status}, in time: {in_time}\n{}",
+            self.log()
+        );
+    }
+
+    fn heard_out(&mut self) {
+        if let Some(says) = self.says.take() {
+            says.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.heard_out();
+        if thread::panicking() {
+            println!("--- {} said\n{}", self.starting.name, self.log());
+        }
+    }
+}
+
+/// Keeps what it says, and tells where it listens.
+fn keep(stderr: impl std::io::Read, mut log: File, tell: &mpsc::Sender<String>) {
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        writeln!(log, "{line}").unwrap();
+        if let Some((before, addresses)) = line.split_once(LISTENS)
+            && before.starts_with("holdfast: coordinator ")
+        {
+            let _ = tell.send(addresses.to_owned());
+        }
+    }
+}
