@@ -1,1 +1,5 @@
 //! System tests.
+
+mod damage;
+mod decoders;
+mod frozen;
