@@ -2,6 +2,8 @@
 //! so has the reader in Python that was written from `docs/FORMAT.md` alone. All are held against the manifest that was
 //! written beside the vault from the file system it was made of.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
+
 mod examples;
 mod manifest;
 
