@@ -419,9 +419,11 @@ class Log:
 
     def branch(self, epoch, last):
         """Where the epoch's history ends although slots follow there, and the seal that stands there."""
-        seal = Record.open(self.raw(epoch, last), self.header, (epoch, last)).only(2)
+        record = Record.open(self.raw(epoch, last), self.header, (epoch, last))
+        seal = record.only(2)
         if seal is None or seal[2] == last:
             return None, None
+        check_certificate(seal[3], self.header, record.writer, f"the branch seal at {epoch}/{last}")
         need(5 in seal, f"the branch seal at {epoch}/{last} names no survivor")
         return seal[2], seal[5]
 
@@ -491,9 +493,11 @@ class Fold:
             self.recipients = fact
         elif kind == 7:
             need(fact[0] not in self.sessions and fact[0] not in self.snapshots, f"{what}: the session was used before")
-            need(fact[3][0] not in self.keys, f"{what}: the key was used before")
+            key = (fact[3], fact[2])
+            need(self.keys.get(fact[3][0], key) == key, f"{what}: the key was used before")
+            need(fact[3][0] not in self.condemned_keys, f"{what}: the key was condemned")
             self.sessions[fact[0]] = fact
-            self.keys[fact[3][0]] = (fact[3], fact[2])
+            self.keys[fact[3][0]] = key
         elif kind == 8:
             need(0 not in fact or fact[0] in self.sessions, f"{what}: the session is not open")
             for pack in fact[1]:
@@ -553,9 +557,12 @@ class Fold:
             need(1 <= count <= FRAME_CHUNKS_MAX, f"{what} has an impossible frame")
             for _ in range(count):
                 length = chunks.varint()
-                known, length = length & 1, length >> 1
+                named, length = length & 3, length >> 2
                 need(length <= CHUNK_BYTES_MAX, f"{what} has an impossibly long chunk")
-                if known:
+                need(named < 3, f"{what} names a chunk in no known way")
+                if named == 2:
+                    continue
+                if named == 1:
                     ordinal = chunks.varint()
                     need(self.live(ordinal), f"{what} names the chunk {ordinal}, which is not live")
                     self.chunks[ordinal][1:3] = [place, frame]

@@ -147,6 +147,7 @@ fn unpack(fact: &PackFact, next: Ordinal) {
         match chunk.name {
             NamedAs::New(_) => own += 1,
             NamedAs::Known(ordinal) => assert!(ordinal.0 < own),
+            NamedAs::Unindexed => {}
         }
     }
 }
