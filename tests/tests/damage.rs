@@ -178,13 +178,15 @@ impl Cell {
         self.check_restore("restore", &stage, "restored", &ran, best);
 
         stage.write_new_file();
-        let ran = stage.backup();
+        let is_open = !ran.said.contains(" is not open: ");
+        let ran = stage.backup(is_open);
         let backed_up: &[i32] = match (severity, self.place) {
-            (Severity::All, Place::Primary | Place::Both) => &[0, 1],
+            (Severity::All, Place::Primary | Place::Both) if is_open => &[0, 1],
+            (Severity::All, Place::Primary | Place::Both) => &[1, 124],
             _ => &[0],
         };
         self.check("backup", &ran, backed_up);
-        if ran.code == 0 {
+        if ran.code == 0 && !(both && severity == Severity::All) {
             let id = ran.json["snapshot"].as_str().unwrap_or_default().to_owned();
             let new = stage.new_file_path();
             let words = [

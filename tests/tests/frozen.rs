@@ -14,7 +14,7 @@ use std::sync::Arc;
 use holdfast_agent::direct::DirectVault;
 use holdfast_agent::restore::{RestoreProgress, VerifyDepth, verify};
 use holdfast_context::Context;
-use holdfast_format::{Bundle, Epoch, Identity, SiteName};
+use holdfast_format::{Bundle, Identity, SiteName, Slot};
 use holdfast_store::{SiteOptions, open_for_reading};
 use holdfast_vault::LogReader;
 use holdfast_vault::log::reader::list_vaults;
@@ -138,14 +138,15 @@ async fn the_library_reads_it() {
 
     let mut log = LogReader::new(site.clone(), *id);
     let epochs = log.epochs().await.unwrap();
-    assert_eq!(epochs, [Epoch(1), Epoch(2)]);
-    let last = *log
-        .slots(Epoch(1), holdfast_format::Slot(0))
-        .await
-        .unwrap()
-        .last()
-        .unwrap();
-    assert!(log.read(last).await.unwrap().unwrap().seal().is_some());
+    let mut claims = 0;
+    for (n, epoch) in epochs.iter().enumerate() {
+        let slots = log.slots(*epoch, Slot(0)).await.unwrap();
+        let first = log.read(slots[0]).await.unwrap().unwrap();
+        let last = log.read(*slots.last().unwrap()).await.unwrap().unwrap();
+        claims += usize::from(first.claim().is_some());
+        assert_eq!(last.seal().is_some(), n + 1 < epochs.len());
+    }
+    assert!(claims >= 2, "{epochs:?}");
 
     let vault = DirectVault::open(context.clone(), site, *id, identity)
         .await
@@ -201,7 +202,8 @@ fn the_python_reader_reads_it() {
     };
     let all = ask("ls", &[]);
     check_list(&manifest, &all["snapshots"]);
-    assert_eq!(all["epochs"], serde_json::json!([1, 2]));
+    let epochs = all["epochs"].as_array().unwrap();
+    assert!(epochs.len() >= 2 && epochs[0] == 1, "{epochs:?}");
     assert_eq!(all["holds"], 1);
     let members = all["members"].as_object().unwrap();
     assert!(

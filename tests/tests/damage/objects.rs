@@ -74,6 +74,7 @@ pub(crate) fn find(vault: &Path, other: &Path, kind: Kind) -> (PathBuf, PathBuf)
         (all[at].clone(), all[with].clone())
     };
     let records = || below(&vault.join("log"));
+    let first = |kind| (packs(vault, kind)[0].clone(), packs(other, kind)[0].clone());
     match kind {
         Kind::Header => (vault.join("vault"), other.join("vault")),
         Kind::VaultKey => {
@@ -82,14 +83,14 @@ pub(crate) fn find(vault: &Path, other: &Path, kind: Kind) -> (PathBuf, PathBuf)
         }
         Kind::SessionKey => {
             // The key of the pack that a data pack's damage hits, so that the same files depend on it.
-            let (pack, _) = footer(&fs::read(&packs(vault, ChunkKind::Data)[0]).unwrap());
-            let own = vault.join(format!("keys/{}/0000000001", pack.keys[0]));
-            let mut all = below(&vault.join("keys"));
-            all.retain(|path| !path.starts_with(vault.join("keys/vault")) && *path != own);
-            (own, all[0].clone())
+            let key = |vault: &Path| {
+                let (pack, _) = footer(&fs::read(&packs(vault, ChunkKind::Data)[0]).unwrap());
+                vault.join(format!("keys/{}/0000000001", pack.keys[0]))
+            };
+            (key(vault), key(other))
         }
-        Kind::DataBody | Kind::DataFooter => pair(packs(vault, ChunkKind::Data), 0, 1),
-        Kind::NodePack => pair(packs(vault, ChunkKind::Node), 0, 1),
+        Kind::DataBody | Kind::DataFooter => first(ChunkKind::Data),
+        Kind::NodePack => first(ChunkKind::Node),
         Kind::MiddleRecord => {
             let middle = records().len() / 2;
             pair(records(), middle, middle + 1)

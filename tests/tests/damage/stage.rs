@@ -24,6 +24,12 @@ pub(crate) const SITES: [&str; 2] = ["onsite", "offsite"];
 /// How long a coordinator may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a command may take.
+const COMMAND_SECONDS: u64 = 30;
+
+/// How long a backup is let wait for a vault that is not open: by itself it is patient.
+const PATIENCE_SECONDS: u64 = 2;
+
 /// A file that a backup of a damaged vault adds.
 const NEW_FILE: &str = "added-later";
 
@@ -199,10 +205,14 @@ impl Stage {
     }
 
     fn command(&self, words: &[&str]) -> Command {
+        self.command_within(COMMAND_SECONDS, words)
+    }
+
+    fn command_within(&self, seconds: u64, words: &[&str]) -> Command {
         // Whatever hangs is ended, and shows as exit code 124.
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=5", "30"])
+            .args(["--kill-after=5", &seconds.to_string()])
             .arg(binary())
             .args(words)
             .current_dir(self.folder.path())
@@ -268,10 +278,18 @@ impl Stage {
         ran.json["snapshot"].as_str().unwrap().into()
     }
 
-    /// Backs the tree up again.
-    pub(crate) fn backup(&self) -> Ran {
+    /// Backs the tree up again; with a vault that is not open it is given up soon (exit code 124).
+    pub(crate) fn backup(&self, is_open: bool) -> Ran {
         let tree = self.at("tree").display().to_string();
-        self.run(&["backup", "--vault", "db", "--source", "web", &tree])
+        let seconds = if is_open {
+            COMMAND_SECONDS
+        } else {
+            PATIENCE_SECONDS
+        };
+        let words = [
+            "backup", "--vault", "db", "--source", "web", &tree, "--json",
+        ];
+        Self::finish(self.command_within(seconds, &words))
     }
 
     /// Adds a file to the tree.
@@ -438,6 +456,8 @@ impl Stage {
         if target.exists() {
             let mut all = BTreeMap::new();
             keep(&target, Path::new(""), &mut all);
+            // What an unfinished restore keeps for the next is no file of the snapshot's.
+            all.retain(|path, _| !path.starts_with(".holdfast-restore-unfinished"));
             found.extend(
                 all.into_iter()
                     .filter_map(|(path, (_, content))| Some((path, content?))),
