@@ -155,7 +155,7 @@ async fn the_library_reads_it() {
     let members: Vec<String> = catalog.members.keys().map(ToString::to_string).collect();
     assert_eq!(members, manifest.members);
     let holds: Vec<String> = catalog.holds.keys().map(ToString::to_string).collect();
-    assert_eq!(holds, [manifest.hold.clone()]);
+    assert_eq!(holds, std::slice::from_ref(&manifest.hold));
     assert!(catalog.policy.contains("Europe/Helsinki"));
     for gone in &manifest.gone {
         assert!(!catalog.snapshots.contains_key(&gone.parse().unwrap()));

@@ -1,21 +1,25 @@
 //! Bytes that decode, for each target, made from fixed keys and fixed chance.
 
+mod facts;
+mod nodes;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+pub(super) use facts::{body, facts, record};
 use holdfast_context::{Context, ManualClock};
+pub(super) use nodes::node;
+
 use holdfast_format::checkpoint::{Manifest, SEGMENT_BODY_AT, SegmentKind, SegmentRef};
-use holdfast_format::codec::{self, LEVEL};
+use holdfast_format::codec;
 use holdfast_format::fact::*;
 use holdfast_format::naming::{Namer, PackFact};
-use holdfast_format::record::{Facts, RecordBody};
-use holdfast_format::tree::*;
 use holdfast_format::{
-    AgeIdentity, Bundle, Certificate, Chunk, ChunkId, ChunkKind, ClaimNonce, DataKey, Epoch, Fact,
-    FrameSealer, Generation, Hash, HoldId, Identity, KeyId, KeyRef, Ordinal, Pack, PackBuilder,
-    PackId, PackNumber, PackOrdinal, Position, Recipient, Record, Scope, ScopeKeys, SecretKey,
-    SessionId, Slot, StateHash, VaultHeader, VaultId,
+    AgeIdentity, Bundle, Certificate, Chunk, ChunkId, ChunkKind, ClaimNonce, DataKey, Epoch,
+    FrameSealer, Generation, Hash, HoldId, Identity, KeyId, Ordinal, Pack, PackBuilder, PackId,
+    PackNumber, PackOrdinal, Position, Recipient, Scope, ScopeKeys, SecretKey, Slot, StateHash,
+    VaultHeader, VaultId,
 };
 use holdfast_vault::Catalog;
 use holdfast_vault::index::{Entry, Index};
@@ -257,282 +261,6 @@ pub(super) fn pack_fact() -> Vec<Vec<u8>> {
         seeds.push(split);
     }
     seeds
-}
-
-pub(super) fn body(facts: Vec<Fact>) -> RecordBody {
-    RecordBody {
-        level: LEVEL,
-        vault: VAULT,
-        epoch: POSITION.epoch,
-        slot: POSITION.slot,
-        previous: Hash([5; 32]),
-        nonce: ClaimNonce([6; 16]),
-        time_millis: -7,
-        writer: root().public(),
-        facts: Facts(facts),
-        tail: None,
-    }
-}
-
-/// One fact of each kind.
-fn every_fact() -> Vec<Fact> {
-    let (snapshot, hold) = (SessionId([8; 16]), HoldId([9; 16]));
-    let text = || String::from("text");
-    let site = || "off".parse().expect("it is one");
-    let mut absent = Vec::new();
-    RoaringTreemap::from_iter([1, 2, 70_000, 1 << 40])
-        .serialize_into(&mut absent)
-        .expect("memory takes it");
-    let key = KeyRef {
-        key: KEY,
-        generation: Generation(1),
-        hash: Hash([1; 32]),
-    };
-    let holds = [
-        Cover::Vault,
-        Cover::Source("db".parse().expect("it is one")),
-        Cover::Snapshot(snapshot),
-    ];
-    let mut facts: Vec<Fact> = vec![
-        Claim {
-            primary: site(),
-            coordinator: text(),
-            certificate: certified(),
-        }
-        .into(),
-        Seal {
-            next_epoch: Epoch(2),
-            next_nonce: ClaimNonce([7; 16]),
-            ends_at: Slot(3),
-            certificate: certified(),
-            by: text(),
-            survivor: Some(vec![1, 2]),
-        }
-        .into(),
-        LevelRaised { level: 1 }.into(),
-        MemberJoined {
-            site: site(),
-            url: text(),
-            who: text(),
-        }
-        .into(),
-        MemberLeft {
-            site: site(),
-            who: text(),
-            why: text(),
-        }
-        .into(),
-        recipients_set().into(),
-        SessionOpened {
-            session: snapshot,
-            source: "db".parse().expect("it is one"),
-            scope: Scope::vault(),
-            key,
-            agent: text(),
-            tags: vec![text()],
-        }
-        .into(),
-        PacksAdded {
-            session: Some(snapshot),
-            packs: KINDS.map(named).to_vec(),
-        }
-        .into(),
-        SnapshotCommitted {
-            snapshot,
-            root: Ordinal(7),
-            root_id: ChunkId([1; 32]),
-            files: 1,
-            directories: 2,
-            bytes: 1 << 40,
-            problems: 0,
-            bytes_sent: 5,
-            time_millis: 6,
-        }
-        .into(),
-        SessionEnded {
-            session: snapshot,
-            why: text(),
-            who: text(),
-        }
-        .into(),
-        SnapshotsTrashed {
-            snapshots: vec![snapshot],
-            why: text(),
-            who: text(),
-            until_millis: 9,
-        }
-        .into(),
-        SnapshotsRecovered {
-            snapshots: vec![snapshot],
-            who: text(),
-        }
-        .into(),
-        HoldReleased { hold, who: text() }.into(),
-        Condemned {
-            absent,
-            snapshots: vec![snapshot],
-            packs: vec![PackOrdinal(1)],
-            keys: vec![KEY],
-            who: text(),
-            bound: Ordinal(9),
-            marked_at: POSITION,
-        }
-        .into(),
-        Swept {
-            packs: vec![PackOrdinal(1)],
-            keys: vec![KEY],
-        }
-        .into(),
-        ChunkBad {
-            chunks: vec![Ordinal(1)],
-            who: text(),
-        }
-        .into(),
-        PolicySet {
-            text: text(),
-            who: text(),
-        }
-        .into(),
-        CheckpointMade {
-            covers: POSITION,
-            manifest: Hash([2; 32]),
-            state: StateHash::default(),
-        }
-        .into(),
-        BranchSalvaged {
-            site: site(),
-            epoch: Epoch(1),
-            from: Slot(2),
-            last: Hash([3; 32]),
-        }
-        .into(),
-        SnapshotVerified {
-            snapshot,
-            site: site(),
-            who: text(),
-        }
-        .into(),
-    ];
-    facts.extend(holds.map(|cover| {
-        HoldPlaced {
-            hold,
-            cover,
-            why: text(),
-            who: text(),
-            until_millis: Some(3),
-            by_restore: true,
-        }
-        .into()
-    }));
-    facts
-}
-
-pub(super) fn record() -> Vec<Vec<u8>> {
-    let all = body(every_fact());
-    let object = Record::make(all.clone(), &root())
-        .expect("it is short")
-        .object;
-    vec![codec::encode(&all), object.to_vec()]
-}
-
-pub(super) fn facts() -> Vec<Vec<u8>> {
-    let each = every_fact()
-        .into_iter()
-        .map(|fact| codec::encode(&Facts(vec![fact])));
-    each.collect()
-}
-
-fn entry(kind: EntryKind) -> TreeEntry {
-    TreeEntry {
-        name: b"na\xffme".to_vec(),
-        kind,
-        mode: 0o644,
-        uid: 1,
-        gid: 2,
-        user: Some("user".into()),
-        group: None,
-        mtime_seconds: -5,
-        mtime_nanos: 7,
-        size: 9,
-        xattrs: Some(vec![Xattr {
-            name: b"user.x".to_vec(),
-            value: vec![0, 255],
-        }]),
-        hard_link: Some(1),
-        content: None,
-        directory: None,
-        target: None,
-        device: None,
-    }
-}
-
-type TreeEntry = holdfast_format::tree::Entry;
-
-pub(super) fn node() -> Vec<Vec<u8>> {
-    let piece = |chunk| Piece {
-        chunk,
-        offset: 3,
-        len: 9,
-    };
-    let pieces = vec![piece(Some(0)), piece(None)];
-    let content = |inline, pieces, extents| {
-        Some(Content {
-            inline,
-            pieces,
-            extents,
-        })
-    };
-    let entries = vec![
-        TreeEntry {
-            content: content(Some(vec![1; 9]), None, None),
-            ..entry(EntryKind::File)
-        },
-        TreeEntry {
-            content: content(None, Some(pieces.clone()), None),
-            ..entry(EntryKind::File)
-        },
-        TreeEntry {
-            content: content(None, None, Some(1)),
-            ..entry(EntryKind::File)
-        },
-        TreeEntry {
-            directory: Some(2),
-            ..entry(EntryKind::Directory)
-        },
-        TreeEntry {
-            target: Some(b"to".to_vec()),
-            ..entry(EntryKind::Symlink)
-        },
-        TreeEntry {
-            device: Some(259),
-            ..entry(EntryKind::BlockDevice)
-        },
-    ];
-    let root = Root {
-        top: 0,
-        kind: SourceKind::Files,
-        host: "host".into(),
-        arguments: vec![b"/srv".to_vec()],
-        started_millis: 1,
-        finished_millis: 2,
-        problems: vec![Problem {
-            path: b"/x".to_vec(),
-            what: "gone".into(),
-        }],
-        written_by: "holdfast".into(),
-    };
-    let nodes = [
-        Node::root(root),
-        Node::directory(DirectoryPage { entries }),
-        Node::directory_index(DirectoryIndex {
-            first_names: vec![b"a".to_vec(), b"b".to_vec()],
-        }),
-        Node::extents(ExtentsPage { pieces }),
-        Node::extents_index(ExtentsIndex {
-            lens: vec![1, 1 << 40],
-        }),
-    ];
-    nodes.map(|node| node.encode().to_vec()).to_vec()
 }
 
 pub(super) fn manifest() -> Vec<Vec<u8>> {
