@@ -237,7 +237,12 @@ def make(program):
     second = program.backup("--source", "tree", TREE)
     second_entries = manifest_of_tree()
     program.run("policy", "apply", "--vault", "frozen", "--confirm")
+    # A collection leaves a checkpoint behind once there are enough records for one.
+    for _ in range(10):
+        placed = json.loads(program.run("hold", "place", "--vault", "frozen", first, "--why", "for a while", "--json"))
+        program.run("hold", "release", "--vault", "frozen", placed["id"])
     program.run("gc", "--vault", "frozen", "--wait")
+    wait_for_checkpoint()
     program.run("site", "remove", "--vault", "frozen", "spare", "--why", "it was only tried")
     trashed = program.backup("--source", "other", "--stdin", stdin=b"")
     program.run("forget", trashed, "--vault", "frozen", "--why", "to have one in the trash")
@@ -258,6 +263,15 @@ def make(program):
         "root": TREE.encode().hex(),
         "members": ["offsite", "onsite"],
     }  # fmt: skip
+
+
+def wait_for_checkpoint():
+    for _ in range(600):
+        for folder, _, files in os.walk(f"{WORK}/offsite"):
+            if os.path.basename(folder) == "checkpoints" and files:
+                return
+        time.sleep(0.1)
+    raise SystemExit("no checkpoint was made")
 
 
 def main():
@@ -295,7 +309,7 @@ def freeze(manifest, to):
             shutil.rmtree(path)
         elif name != "README.md":
             os.remove(path)
-    shutil.copytree(f"{WORK}/offsite", f"{to}/site", ignore=shutil.ignore_patterns(".holdfast-staging"))
+    shutil.copytree(f"{WORK}/offsite", f"{to}/site", ignore=shutil.ignore_patterns(".holdfast-staging", "holdfast-probe"))
     for name in ("identity.txt", "kit.txt", "bundle.txt"):
         shutil.copyfile(f"{WORK}/{name}", f"{to}/{name}")
     with open(f"{to}/manifest.json", "w") as file:

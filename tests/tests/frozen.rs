@@ -215,6 +215,7 @@ fn the_python_reader_reads_it() {
     assert_eq!(members.len(), manifest.members.len());
     let counts = ask("check", &[]);
     assert!(counts["frames"].as_u64() > Some(4), "{counts}");
+    assert!(counts["checkpoints"].as_u64() >= Some(1), "{counts}");
     for snapshot in &manifest.snapshots {
         snapshot.check_listed(&manifest, &ask("tree", &[snapshot.id()]));
         let folder = tempfile::tempdir().unwrap();

@@ -105,18 +105,14 @@ impl Base {
                 &identity,
             ]);
         }
-        stage.must_back_up("other");
-        stage.must_back_up("db");
+        for vault in ["other", "db"] {
+            stage.must_back_up(vault);
+            stage.must_make_checkpoint(vault);
+        }
         put(&stage, "other/changes", noise(4, 120_000));
         put(&stage, "other/new", noise(5, 50_000));
         let latest = stage.must_back_up("db");
         stage.end();
-        let id = |vault: &str| {
-            let file = fs::read_to_string(stage.at(&format!("{vault}.identity"))).unwrap();
-            let mut lines = file.lines();
-            let id = lines.find_map(|line| line.strip_prefix("# holdfast-vault: "));
-            id.unwrap().to_owned()
-        };
         let mut kept = BTreeMap::new();
         keep(&stage.at(""), Path::new(""), &mut kept);
         let tree = stage.at("tree");
@@ -124,8 +120,8 @@ impl Base {
             latest,
             files,
             tree: tree.strip_prefix("/").unwrap().into(),
-            vault: id("db"),
-            other: id("other"),
+            vault: stage.vault_id("db"),
+            other: stage.vault_id("other"),
             kept,
         }
     }
@@ -276,6 +272,47 @@ impl Stage {
         ];
         let ran = self.must(&words);
         ran.json["snapshot"].as_str().unwrap().into()
+    }
+
+    /// A collection leaves a checkpoint behind, if it gave something up and there are enough records.
+    fn must_make_checkpoint(&self, vault: &str) {
+        for _ in 0..10 {
+            let place = [
+                "hold",
+                "place",
+                "--vault",
+                vault,
+                "--whole-vault",
+                "--why",
+                "test",
+            ];
+            let hold = self.must(&place).json["id"].as_str().unwrap().to_owned();
+            self.must(&["hold", "release", "--vault", vault, &hold]);
+        }
+        let gone = self.must(&["backup", "--vault", vault, "--source", "gone", "--stdin"]);
+        let gone = gone.json["snapshot"].as_str().unwrap();
+        self.must(&["forget", gone, "--vault", vault, "--purge"]);
+        self.must(&["gc", "--vault", vault, "--wait"]);
+        let has_checkpoint = |site: &&str| {
+            let folder = self.at(site).join(self.vault_id(vault));
+            folder.join("checkpoints").exists()
+        };
+        // Records carry it to the other member.
+        for _ in 0..50 {
+            if SITES.iter().all(has_checkpoint) {
+                return;
+            }
+            let tick = ["backup", "--vault", vault, "--source", "tick", "--stdin"];
+            self.must(&[&tick[..], &["--wait", "protected"]].concat());
+        }
+        panic!("no checkpoint was made:\n{}", self.log.lock().unwrap());
+    }
+
+    fn vault_id(&self, vault: &str) -> String {
+        let file = fs::read_to_string(self.at(&format!("{vault}.identity"))).unwrap();
+        let mut lines = file.lines();
+        let id = lines.find_map(|line| line.strip_prefix("# holdfast-vault: "));
+        id.unwrap().to_owned()
     }
 
     /// Backs the tree up again; with a vault that is not open it is given up soon (exit code 124).
