@@ -222,6 +222,7 @@ def make(program):
     put("goes-with-the-first", bytes_of(9, 6000))
     first_tree()
     gone = program.backup("--source", "tree", TREE)
+    old = program.backup("--source", "old", "--stdin", stdin=bytes_of(8, 9000))
     os.remove(f"{TREE}/goes-with-the-first")
     settle()
     first = program.backup("--source", "tree", "--tag", "first", "--tag", "kept", TREE)
@@ -237,6 +238,7 @@ def make(program):
     second = program.backup("--source", "tree", TREE)
     second_entries = manifest_of_tree()
     program.run("policy", "apply", "--vault", "frozen", "--confirm")
+    program.run("forget", old, "--vault", "frozen", "--purge")
     # A collection leaves a checkpoint behind once there are enough records for one.
     for _ in range(10):
         placed = json.loads(program.run("hold", "place", "--vault", "frozen", first, "--why", "for a while", "--json"))
@@ -249,7 +251,7 @@ def make(program):
     program.run("key", "kit", "--vault", "frozen", "--out", "kit.txt")
     return {
         "vault": json.loads(program.run("vault", "show", "--vault", "frozen", "--json")).get("id", ""),
-        "gone": [gone],
+        "gone": [gone, old],
         "hold": hold,
         "trashed": [trashed],
         "snapshots": [
