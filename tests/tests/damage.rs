@@ -32,7 +32,7 @@ enum Severity {
 
 fn severity(kind: Kind, damage: Damage) -> Severity {
     match (kind, damage) {
-        (Kind::Checkpoint | Kind::Segment, _) => Severity::Nothing,
+        (Kind::Checkpoint | Kind::Segment | Kind::CoveredRecord, _) => Severity::Nothing,
         (Kind::LastRecord, Damage::Missing) => Severity::Shorter,
         (Kind::SessionKey | Kind::DataBody | Kind::DataFooter | Kind::NodePack, _) => {
             Severity::Some
@@ -286,6 +286,11 @@ fn of_a_data_packs_footer() {
 #[test]
 fn of_a_pack_of_nodes() {
     check(Kind::NodePack);
+}
+
+#[test]
+fn of_a_record_that_a_checkpoint_covers() {
+    check(Kind::CoveredRecord);
 }
 
 #[test]

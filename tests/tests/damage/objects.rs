@@ -15,6 +15,9 @@ pub(crate) enum Kind {
     DataBody,
     DataFooter,
     NodePack,
+    /// A record that a checkpoint covers: only who folds from the first one reads it.
+    CoveredRecord,
+    /// A record behind the newest checkpoint.
     MiddleRecord,
     LastRecord,
     Checkpoint,
@@ -75,6 +78,20 @@ pub(crate) fn find(vault: &Path, other: &Path, kind: Kind) -> (PathBuf, PathBuf)
     };
     let records = || below(&vault.join("log"));
     let first = |kind| (packs(vault, kind)[0].clone(), packs(other, kind)[0].clone());
+    // How many records the newest checkpoint covers.
+    let covered = || {
+        let newest = sorted(&vault.join("checkpoints"))
+            .pop()
+            .expect("there is a checkpoint");
+        let position = newest
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .replace('-', "/");
+        let last = vault.join("log").join(position);
+        records().iter().position(|path| *path == last).unwrap() + 1
+    };
     match kind {
         Kind::Header => (vault.join("vault"), other.join("vault")),
         Kind::VaultKey => {
@@ -91,8 +108,12 @@ pub(crate) fn find(vault: &Path, other: &Path, kind: Kind) -> (PathBuf, PathBuf)
         }
         Kind::DataBody | Kind::DataFooter => first(ChunkKind::Data),
         Kind::NodePack => first(ChunkKind::Node),
+        Kind::CoveredRecord => {
+            let middle = covered() / 2;
+            pair(records(), middle, middle + 1)
+        }
         Kind::MiddleRecord => {
-            let middle = records().len() / 2;
+            let middle = (covered() + 1 + records().len()) / 2;
             pair(records(), middle, middle + 1)
         }
         Kind::LastRecord => {

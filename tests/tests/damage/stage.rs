@@ -473,7 +473,7 @@ impl Stage {
                 let pack = Footer::decode(&bytes[at..trailer]).unwrap().pack;
                 vec![pack.to_string(), name.to_owned()]
             }
-            Kind::MiddleRecord | Kind::LastRecord => {
+            Kind::CoveredRecord | Kind::MiddleRecord | Kind::LastRecord => {
                 let short = format!("{}/{}", number(parts[2]), number(parts[3]));
                 vec![name.to_owned(), format!("record {short}")]
             }
