@@ -146,7 +146,7 @@ impl Record {
     pub fn open(vault: VaultId, position: Position, object: Bytes) -> Result<Self> {
         let what = || format!("record {position}");
         let mut rest = Mark::Record.strip(&what(), &object)?;
-        let len = codec::take_bytes("a record", &mut rest, 4)?;
+        let len = codec::take_bytes(&what(), &mut rest, 4)?;
         let len = len
             .iter()
             .rev()
@@ -154,15 +154,15 @@ impl Record {
         if len > RECORD_BYTES_MAX {
             return Err(Error::corrupt(what(), "its length is impossible"));
         }
-        let encoded = codec::take_bytes("a record", &mut rest, len)?;
-        let signature = codec::take_bytes("a record", &mut rest, 64)?;
+        let encoded = codec::take_bytes(&what(), &mut rest, len)?;
+        let signature = codec::take_bytes(&what(), &mut rest, 64)?;
         let signature = Signature(
             signature
                 .try_into()
                 .map_err(|_| Error::corrupt(what(), "it ends early"))?,
         );
         let hash = Hash::of(encoded);
-        let body = decode_body(encoded)?;
+        let body = decode_body(&what(), encoded)?;
         let home = (body.vault, body.position());
         if home != (vault, position) {
             return Err(Error::Misplaced {
@@ -213,7 +213,7 @@ impl Record {
     }
 }
 
-fn decode_body(encoded: &[u8]) -> Result<RecordBody> {
+fn decode_body(what: &str, encoded: &[u8]) -> Result<RecordBody> {
     // The level comes first: a newer release may have changed everything behind it.
     #[derive(Decode)]
     #[cbor(map)]
@@ -222,17 +222,18 @@ fn decode_body(encoded: &[u8]) -> Result<RecordBody> {
         level: u8,
     }
     let peeked: LevelOnly =
-        minicbor::decode(encoded).map_err(|e| Error::corrupt("a record", e.to_string()))?;
+        minicbor::decode(encoded).map_err(|e| Error::corrupt(what, e.to_string()))?;
     if peeked.level > LEVEL {
         return Err(Error::too_new(
-            "a record",
+            what,
             format!("its format level is {}", peeked.level),
         ));
     }
     codec::decode(encoded).map_err(|error| match error {
-        Error::Corrupt { object, why } if why.contains("needs a newer holdfast") => {
-            Error::TooNew { object, why }
+        Error::Corrupt { why, .. } if why.contains("needs a newer holdfast") => {
+            Error::too_new(what, why)
         }
+        Error::Corrupt { why, .. } => Error::corrupt(what, why),
         other => other,
     })
 }

@@ -1,0 +1,21 @@
+//! The system tests: the built binary as processes of its own, against real servers. Run by `cargo xtask test`, which
+//! builds the binary and starts the servers; what is missing fails the test that needs it.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
+
+mod certificates;
+mod damage;
+mod decoders;
+mod disaster;
+mod frozen;
+mod input;
+mod killed;
+mod outages;
+mod policy;
+mod protected;
+mod reflection;
+mod rescue;
+mod settings;
+mod story;
+mod streams;
+mod together;
