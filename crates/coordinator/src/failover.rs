@@ -222,7 +222,11 @@ async fn gather(
 }
 
 /// Copies everything that `source`, whose fold is `state`, has beyond the target.
-async fn drain(state: State, source: Arc<dyn Site>, target: Arc<dyn Site>) -> Result<()> {
+pub(crate) async fn drain(
+    state: State,
+    source: Arc<dyn Site>,
+    target: Arc<dyn Site>,
+) -> Result<()> {
     let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
     let started = Replicator::start(source, target.clone(), shared, Arc::default()).await?;
     let mut replicator = started.map_err(|diverged| apart(target.name(), &diverged))?;

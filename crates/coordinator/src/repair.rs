@@ -7,11 +7,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{Hash, ObjectName, PackOrdinal, Record, Sealed, SiteName, Slot, VaultHeader};
+use holdfast_format::{
+    Hash, ObjectName, PackOrdinal, Record, Sealed, SiteName, Slot, VaultHeader, VaultId,
+};
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::PackInfo;
-use holdfast_vault::{LogReader, Proposal};
+use holdfast_vault::{LogReader, Proposal, State};
 
 use crate::error::{Error, Result};
 use crate::vault::Vault;
@@ -70,7 +72,7 @@ pub async fn object(
     vault: &Arc<Vault>,
     bad: &SiteName,
     name: &ObjectName,
-    is_good: impl Fn(&bytes::Bytes) -> bool,
+    is_good: impl Fn(&bytes::Bytes) -> bool + Send + Sync,
 ) -> Result<()> {
     let target = vault.sites.open(bad).await?;
     for site in vault.read_sites(None).await? {
@@ -95,6 +97,58 @@ pub async fn object(
     )))
 }
 
+/// An object that can be told to be good, from the first member that has a good copy. Bad copies met on the way are mended
+/// beside. `Corrupt` if every member answered and none has one; `Unavailable` if some did not answer.
+pub async fn good_copy<G>(vault: &Arc<Vault>, name: &ObjectName, is_good: G) -> Result<bytes::Bytes>
+where
+    G: Fn(&bytes::Bytes) -> bool + Send + Sync + 'static,
+{
+    let sites = vault.read_sites(None).await?;
+    let members = vault.state().catalog.members.len();
+    let (mut bad, mut unanswered) = (Vec::new(), members.saturating_sub(sites.len()));
+    for site in sites {
+        match site.get(name).await {
+            Ok(Some(object)) if is_good(&object) => {
+                mend_objects_beside(vault, name, bad, is_good);
+                return Ok(object);
+            }
+            Ok(_) => bad.push(site.name().clone()),
+            Err(error) if error.kind() == holdfast_store::Kind::Corrupt => {
+                bad.push(site.name().clone());
+            }
+            Err(error) => {
+                tracing::warn!(%error, %name, "it cannot be read now");
+                unanswered += 1;
+            }
+        }
+    }
+    Err(match unanswered {
+        0 => Error::Corrupt(format!("{name} is missing or damaged at every site")),
+        _ => Error::Unavailable(format!(
+            "{name} cannot be read now: {unanswered} of {members} sites do not answer, and it is missing or damaged at the others"
+        )),
+    })
+}
+
+fn mend_objects_beside<G>(vault: &Arc<Vault>, name: &ObjectName, bad: Vec<SiteName>, is_good: G)
+where
+    G: Fn(&bytes::Bytes) -> bool + Send + Sync + 'static,
+{
+    if bad.is_empty() {
+        return;
+    }
+    let (vault, name) = (vault.clone(), name.clone());
+    let context = vault.context.clone();
+    context.spawn(async move {
+        for site in bad {
+            tracing::error!(vault = %vault.header.name, %site, %name, "a bad copy was found");
+            if let Err(error) = object(&vault, &site, &name, &is_good).await {
+                tracing::error!(%site, %name, %error, "the copy was not repaired");
+            }
+        }
+    });
+}
+
 /// Repairs records at one site that do not read or are missing below later ones, from another member's verified log.
 /// Gives how many.
 pub async fn log(vault: &Arc<Vault>, bad: &Opened) -> Result<u64> {
@@ -104,7 +158,7 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened) -> Result<u64> {
             continue;
         }
         let mut here = LogReader::new(good.clone(), id);
-        let mut state = holdfast_vault::State::start(vault.header.clone());
+        let mut state = State::start(vault.header.clone());
         if here.follow(&mut state).await.is_err() {
             continue;
         }
@@ -119,9 +173,19 @@ async fn copy_records(
     vault: &Arc<Vault>,
     bad: &Opened,
     good: &mut LogReader,
-    state: &holdfast_vault::State,
+    state: &State,
 ) -> Result<u64> {
-    let id = vault.header.vault;
+    records(vault.header.vault, bad, good, state).await
+}
+
+/// Puts records of a verified log in the place of those that do not read, or are missing, at a site: in all epochs that
+/// have a folder there, up to the site's own last record. `state` is the good log's fold.
+pub(crate) async fn records(
+    id: VaultId,
+    bad: &Opened,
+    good: &mut LogReader,
+    state: &State,
+) -> Result<u64> {
     let reader: Arc<dyn SiteReader> = bad.site.clone();
     let there = LogReader::new(reader, id);
     let mut repaired = 0;
@@ -150,6 +214,7 @@ async fn copy_records(
                     )));
                 }
                 _ => {
+                    tracing::error!(site = %bad.site.name(), %at, from = %good.site().name(), "a bad record was repaired");
                     bad.sweeper.replace_damaged(&name, record.sealed()).await?;
                     repaired += 1;
                 }
@@ -165,7 +230,7 @@ pub fn is_header(vault: &Vault, object: &bytes::Bytes) -> bool {
 }
 
 /// Whether an object has a hash that the log gives.
-pub fn has_hash(hash: Hash) -> impl Fn(&bytes::Bytes) -> bool {
+pub fn has_hash(hash: Hash) -> impl Fn(&bytes::Bytes) -> bool + Send + Sync + 'static {
     move |object| Hash::of(object) == hash
 }
 

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use holdfast_format::{Certificate, ClaimNonce, Epoch, SiteName, VaultHeader, VaultId};
+use holdfast_format::{
+    Certificate, ClaimNonce, Epoch, ObjectName, Sealed, SiteName, VaultHeader, VaultId,
+};
 use holdfast_placement::Acquire;
 use holdfast_store::SiteReader;
 use holdfast_vault::branch::find_fork;
@@ -14,8 +16,9 @@ use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Credentials, LogReader, State, Takeover, Writer, open_state};
 
 use crate::error::{Error, Result, from_placement};
-use crate::failover::ANSWER_WITHIN;
+use crate::failover::{self, ANSWER_WITHIN};
 use crate::node::Node;
+use crate::repair;
 use crate::vault::{Vault, herald};
 
 /// Numbers that are skipped, at least, where a number may have been used unseen.
@@ -159,7 +162,7 @@ impl Node {
             Take::AtPrimary => (None, None),
             Take::At(site, claimant) => (Some(site), *claimant),
         };
-        let (_, mut state) = self.newest(id, at).await?;
+        let (newest_at, mut state) = self.newest(id, at).await?;
         let header = state.header.clone();
         let credentials = self.credentials(&header).await?;
         if !holdfast_vault::propose::may_own(&state) {
@@ -175,6 +178,7 @@ impl Node {
         };
         if at.is_none() {
             self.check_primary(id, &primary).await?;
+            self.heal_primary(&primary, &newest_at, &state).await?;
         }
         let opened = self.sites.open(&primary).await?;
         let site: Arc<dyn SiteReader> = opened.site.clone();
@@ -266,6 +270,58 @@ impl Node {
             "its primary, site {last}, does not answer, and site {shown} was left behind. Bring {last} back, or go on at {shown} \
              with `holdfast failover --to {shown} --accept-loss`"
         )))
+    }
+
+    /// Another member shows a longer or sounder history than the primary: records reach members through the primary only, so
+    /// that it has lost some. They are put back, verified, before anyone appends behind the gap.
+    ///
+    /// A primary that holds nothing at all is left alone: it may be a disk that is not mounted.
+    async fn heal_primary(&self, name: &SiteName, from: &SiteName, state: &State) -> Result<()> {
+        if name == from {
+            return Ok(());
+        }
+        let id = state.header.vault;
+        let primary = self.sites.open(name).await?;
+        let (reader, source) = (
+            primary.site.clone() as Arc<dyn SiteReader>,
+            self.sites.open(from).await?.site,
+        );
+        let good: Arc<dyn SiteReader> = source.clone();
+        if LogReader::new(reader.clone(), id)
+            .epochs()
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        let header = ObjectName::header(id);
+        let there = reader.get(&header).await?;
+        let sound = |object: &bytes::Bytes| {
+            VaultHeader::open(id, object).is_ok_and(|header| header == state.header)
+        };
+        if !there.as_ref().is_some_and(sound)
+            && let Some(object) = good.get(&header).await?.filter(sound)
+        {
+            tracing::error!(site = %name, %from, "a damaged vault header was repaired");
+            let object = Sealed::copied(object);
+            primary.sweeper.replace_damaged(&header, object).await?;
+        }
+        let mut own = open_state(&reader, id, &self.cache_of(id)).await;
+        if let Err(Error::Corrupt(why)) = &own {
+            tracing::error!(site = %name, %from, why, "the primary's log is damaged; it is repaired");
+            let mut log = LogReader::new(good.clone(), id);
+            repair::records(id, &primary, &mut log, state).await?;
+            own = open_state(&reader, id, &self.cache_of(id)).await;
+        }
+        let own = own?;
+        if own.chain.hash == state.chain.hash {
+            return Ok(());
+        }
+        if let Standing::Prefix(Some(_)) = standing(&good, &reader, state).await? {
+            tracing::error!(site = %name, %from, "the primary has lost its last records; they are put back");
+            failover::drain(state.clone(), source, primary.site).await?;
+        }
+        Ok(())
     }
 
     fn found_at(&self, id: VaultId) -> Result<SiteName> {

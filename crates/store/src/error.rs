@@ -35,7 +35,9 @@ impl Kind {
     fn next(self) -> &'static str {
         match self {
             Kind::Retry => "try again, and check that the site is reachable if this lasts",
-            Kind::Denied => "check the site's credentials and what they may do there",
+            Kind::Denied => {
+                "check that holdfast may write and delete there: permissions or credentials, and that it is not read-only"
+            }
             Kind::Corrupt => "read another copy and repair this one",
             Kind::Full => {
                 "free space there, by `holdfast gc` or by other means, or give the site more"

@@ -166,6 +166,15 @@ impl Replicator {
                 None => return Ok(Ok(Step::Level)),
             },
         };
+        // ORDER: only what the fold has taken is copied. A record can be read at the primary before its writer has folded it
+        // in; what it names would not be found in the fold then, would be taken for condemned since, and the record would
+        // stand at the member without its keys and packs. The writer's next word brings this replicator back.
+        {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if state.chain.head.is_none_or(|head| head < at) {
+                return Ok(Ok(Step::Level));
+            }
+        }
         if self.head.is_none() {
             self.put_header().await?;
         }

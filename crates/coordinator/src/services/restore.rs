@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use holdfast_format::fact::{Cover, HoldPlaced, HoldReleased};
-use holdfast_format::{ChunkKind, Frame, Generation, HoldId, ObjectName, Scope, SiteName};
+use holdfast_format::{ChunkKind, Frame, HoldId, ObjectName, Scope, SiteName};
 use holdfast_proto::v1;
 use holdfast_proto::v1::fetch_response::Kind as Given;
 use holdfast_proto::v1::restore_server::Restore;
@@ -24,6 +23,9 @@ use crate::vault::Vault;
 
 /// How long a restore's hold lasts without being renewed.
 const HOLD_MILLIS: i64 = 60 * 60 * 1000;
+
+/// How long a restore waits for its hold to stand in the log.
+const HOLD_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Packs read at once for one client.
 const PACKS_AT_ONCE: usize = 4;
@@ -114,26 +116,16 @@ impl Service {
             until_millis: Some(until_millis),
             by_restore: true,
         };
-        vault.append(Proposal::Hold(fact)).await?;
-        let generation = vault
-            .state()
-            .catalog
-            .recipients
-            .as_ref()
-            .map_or(Generation(1), |set| set.generation);
+        self.hold(&vault, fact).await?;
+        let recipients = {
+            let state = vault.state();
+            let set = state.catalog.recipients.as_ref();
+            set.map(|set| (set.generation, set.vault_key))
+        };
+        let (generation, hash) =
+            recipients.ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?;
         let name = ObjectName::vault_key(vault.header.vault, generation);
-        let mut vault_key = Bytes::new();
-        for site in vault.read_sites(None).await? {
-            if let Ok(Some(object)) = site.get(&name).await {
-                vault_key = object;
-                break;
-            }
-        }
-        if vault_key.is_empty() {
-            return Err(Error::Unavailable(
-                "the vault's key object cannot be read at any site now".into(),
-            ));
-        }
+        let vault_key = repair::good_copy(&vault, &name, repair::has_hash(hash)).await?;
         Ok(v1::OpenRestoreResponse {
             snapshot: Some(snapshot),
             vault_id: vault.header.vault.0.to_vec().into(),
@@ -142,6 +134,21 @@ impl Service {
             vault_key,
             generation: generation.0,
         })
+    }
+
+    /// Places a restore's hold. While nothing can be appended to the log the restore goes on without waiting for it.
+    ///
+    /// ORDER: the proposal stays in the writer's queue, before anything that could give up what the restore needs. While it
+    /// cannot be appended nothing can be condemned either; once it can, the hold comes first.
+    async fn hold(&self, vault: &Arc<Vault>, fact: HoldPlaced) -> Result<()> {
+        let placing = vault.append(Proposal::Hold(fact));
+        match tokio::time::timeout(HOLD_WAIT, placing).await {
+            Ok(placed) => placed.map(|_| ()),
+            Err(_) => {
+                tracing::warn!(vault = %vault.header.name, "the primary takes no record now; the restore goes on, its hold follows");
+                Ok(())
+            }
+        }
     }
 
     async fn close(&self, request: v1::CloseRestoreRequest) -> Result<v1::CloseRestoreResponse> {
@@ -154,12 +161,14 @@ impl Service {
             .get(&hold)
             .is_some_and(|hold| hold.by_restore);
         if own {
-            vault
-                .append(Proposal::Release(HoldReleased {
-                    hold,
-                    who: "restore".into(),
-                }))
-                .await?;
+            let releasing = vault.append(Proposal::Release(HoldReleased {
+                hold,
+                who: "restore".into(),
+            }));
+            // It runs out by itself where it cannot be released now.
+            if let Ok(released) = tokio::time::timeout(HOLD_WAIT, releasing).await {
+                released?;
+            }
         }
         Ok(v1::CloseRestoreResponse {})
     }

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use super::Service;
 use super::convert::{self, Answer, answer, hold_id, session_id, source_name};
 use crate::error::{Error, Result, status};
-use crate::vault::collector::{Collect, Progress, Report};
+use crate::vault::collector::{Collect, Progress, Report, Work};
 use crate::vault::keeper::Expire;
 
 /// Pause before a collection that waits for a site is tried again.
@@ -263,6 +263,11 @@ impl Service {
         request: v1::CollectRequest,
         to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
     ) -> Result<()> {
+        // Planned and condemned once; after that it only waits for the sites.
+        let mut what = match request.dry_run {
+            true => Work::Plan,
+            false => Work::All,
+        };
         loop {
             let vault = self.node.vault(&request.vault)?;
             let collector = vault
@@ -271,7 +276,7 @@ impl Service {
             let (progress, mut said) = mpsc::channel(16);
             let (reply, done) = oneshot::channel();
             let message = Collect {
-                dry_run: request.dry_run,
+                what,
                 who: request.who.clone(),
                 progress,
                 reply,
@@ -290,6 +295,7 @@ impl Service {
             if done || !request.wait {
                 return Ok(());
             }
+            what = Work::Sweep;
             tokio::time::sleep(WAIT_PAUSE).await;
         }
     }

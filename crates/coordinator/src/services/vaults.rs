@@ -17,6 +17,7 @@ use tonic::Request;
 use super::Service;
 use super::convert::{self, Answer, answer, id16, site_name};
 use crate::error::{Error, Result, from_placement};
+use crate::repair;
 
 #[tonic::async_trait]
 impl Vaults for Service {
@@ -309,19 +310,21 @@ impl Service {
     ) -> Result<v1::GetKeyObjectResponse> {
         let vault = self.node.vault(&request.vault)?;
         let id = vault.header.vault;
-        let (name, generation) = if request.key.is_empty() {
-            let current = vault
-                .state()
-                .catalog
-                .recipients
-                .as_ref()
-                .map(|set| set.generation);
-            let generation = match request.generation {
-                0 => current
-                    .ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?,
-                asked => Generation(asked),
+        let (name, generation, hash) = if request.key.is_empty() {
+            let current = {
+                let state = vault.state();
+                let set = state.catalog.recipients.as_ref();
+                set.map(|set| (set.generation, set.vault_key))
             };
-            (ObjectName::vault_key(id, generation), generation)
+            let (generation, hash) =
+                current.ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?;
+            if request.generation != 0 && Generation(request.generation) != generation {
+                return Err(Error::Missing(format!(
+                    "generation {} of the vault's key object (the current one is {})",
+                    request.generation, generation.0
+                )));
+            }
+            (ObjectName::vault_key(id, generation), generation, hash)
         } else {
             let key = id16(&request.key, "a key id", KeyId)?;
             let known = vault
@@ -329,22 +332,20 @@ impl Service {
                 .catalog
                 .keys
                 .get(&key)
-                .map(|info| info.reference.generation);
-            let generation = known.ok_or_else(|| Error::Missing(format!("key {key}")))?;
-            (ObjectName::session_key(id, key, generation), generation)
+                .map(|info| info.reference);
+            let reference = known.ok_or_else(|| Error::Missing(format!("key {key}")))?;
+            let generation = reference.generation;
+            (
+                ObjectName::session_key(id, key, generation),
+                generation,
+                reference.hash,
+            )
         };
-        for site in vault.read_sites(None).await? {
-            if let Ok(Some(object)) = site.get(&name).await {
-                let hash = Hash::of(&object);
-                return Ok(v1::GetKeyObjectResponse {
-                    object,
-                    generation: generation.0,
-                    hash: hash.0.to_vec().into(),
-                });
-            }
-        }
-        Err(Error::Unavailable(format!(
-            "{name} cannot be read at any site now"
-        )))
+        let object = repair::good_copy(&vault, &name, repair::has_hash(hash)).await?;
+        Ok(v1::GetKeyObjectResponse {
+            object,
+            generation: generation.0,
+            hash: hash.0.to_vec().into(),
+        })
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
 use holdfast_format::pack::verify_pack;
 use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, SiteName, SnapshotId};
@@ -168,6 +169,7 @@ impl Check<'_> {
             let object = ObjectName::vault_key(vault.header.vault, generation);
             self.hashed(name, opened, object, hash).await?;
         }
+        self.checkpoints(name, opened, head).await?;
         for (ordinal, pack) in packs.iter().filter(|(_, pack)| pack.added <= head) {
             self.pack(name, opened, *ordinal, pack).await?;
         }
@@ -223,6 +225,34 @@ impl Check<'_> {
         finding.repaired &= again.1.is_none();
         self.find(name, finding).await?;
         Ok(again.0)
+    }
+
+    /// Checkpoints that count, and the segments that they name: saved folds, without which opening the vault takes longer.
+    async fn checkpoints(
+        &mut self,
+        name: &SiteName,
+        opened: &Opened,
+        head: holdfast_format::Position,
+    ) -> Result<()> {
+        let id = self.vault.header.vault;
+        let counting = self.vault.state().catalog.checkpoints.clone();
+        // The record that makes one count comes after what it covers; a member that ends in between lacks it rightly.
+        for kept in counting.iter().filter(|kept| kept.covers < head) {
+            let object = ObjectName::checkpoint(id, kept.covers);
+            self.hashed(name, opened, object.clone(), kept.manifest)
+                .await?;
+            let Ok(Some(bytes)) = opened.site.get(&object).await else {
+                continue;
+            };
+            let Ok(manifest) = Manifest::open(id, kept.covers, kept.manifest, &bytes) else {
+                continue;
+            };
+            for segment in &manifest.segments {
+                let object = ObjectName::segment(id, segment.hash);
+                self.hashed(name, opened, object, segment.hash).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A small object whose hash the log gives.

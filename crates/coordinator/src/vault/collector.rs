@@ -84,11 +84,22 @@ pub enum Progress {
     Done(Report),
 }
 
+/// How much of a collection is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Only the plan.
+    Plan,
+    /// All of it.
+    All,
+    /// Only the sweep of what was condemned before.
+    Sweep,
+}
+
 /// Collect now.
 #[derive(Debug)]
 pub struct Collect {
-    /// Only plan.
-    pub dry_run: bool,
+    /// How much of it.
+    pub what: Work,
     /// Who asks.
     pub who: String,
     /// Told as it goes.
@@ -105,7 +116,7 @@ impl Message<Collect> for Collector {
             return;
         };
         let Collect {
-            dry_run,
+            what,
             who,
             progress,
             reply,
@@ -115,7 +126,11 @@ impl Message<Collect> for Collector {
             who,
             progress,
         };
-        let result = run.collect(dry_run).await;
+        let result = match what {
+            Work::Sweep => run.sweep_all().await,
+            Work::Plan => run.collect(true).await,
+            Work::All => run.collect(false).await,
+        };
         if let Err(error) = &result {
             tracing::warn!(%error, "the collection ended early; nothing was deleted that was not condemned");
         }
@@ -211,6 +226,21 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn tell(&self, progress: Progress) {
         let _ = self.progress.send(progress).await;
+    }
+
+    /// Sweeps what waits, and says when it is done.
+    async fn sweep_all(&self) -> Result<bool> {
+        let waiting = Waiting::of(&self.vault.state());
+        let done = self.sweep().await?;
+        if done {
+            let report = Report {
+                freed_bytes: waiting.bytes(),
+                packs_condemned: waiting.packs.len() as u64,
+                ..Report::default()
+            };
+            self.tell(Progress::Done(report)).await;
+        }
+        Ok(done)
     }
 
     async fn collect(&self, dry_run: bool) -> Result<bool> {

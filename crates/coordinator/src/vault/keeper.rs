@@ -20,7 +20,7 @@ use kameo::error::Infallible;
 use kameo::message::{Context, Message};
 use tokio::sync::{mpsc, oneshot};
 
-use super::collector::{Checkpoint, Collect, Sweep};
+use super::collector::{Checkpoint, Collect, Sweep, Work};
 use super::{Vault, checkpoint};
 use crate::error::{Error, Result};
 
@@ -319,7 +319,7 @@ impl Keeper {
             let (progress, _) = mpsc::channel(1);
             let (reply, _) = oneshot::channel();
             let message = Collect {
-                dry_run: false,
+                what: Work::All,
                 who: "collector".into(),
                 progress,
                 reply,

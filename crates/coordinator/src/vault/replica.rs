@@ -136,7 +136,7 @@ impl Message<Work> for Replica {
             }
             Err(error) => {
                 tracing::warn!(site = %self.args.site, %error, "the member does not follow");
-                self.tell_trouble(&vault, &error);
+                self.tell_trouble(&vault, &error).await;
                 self.replicator = None;
                 let pause = self.pause;
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -183,7 +183,7 @@ impl Replica {
                 }
                 Err(diverged) => return self.diverged(vault, diverged),
             }
-            self.tell_standing(vault).await?;
+            self.tell_standing(vault, false).await?;
         }
         for _ in 0..STEPS_PER_TURN {
             let Some(replicator) = self.replicator.as_mut() else {
@@ -192,13 +192,13 @@ impl Replica {
             match replicator.step(None).await? {
                 Ok(Step::Copied(at)) => self.tell_copied(vault, at),
                 Ok(Step::Level) => {
-                    self.tell_standing(vault).await?;
+                    self.tell_standing(vault, true).await?;
                     return Ok(false);
                 }
                 Err(diverged) => return self.diverged(vault, diverged),
             }
         }
-        self.tell_standing(vault).await?;
+        self.tell_standing(vault, true).await?;
         Ok(true)
     }
 
@@ -210,6 +210,7 @@ impl Replica {
         self.args.standing.send_modify(|standing| {
             standing.head = Some(at);
             standing.reachable = true;
+            standing.trouble.clear();
             standing.lag_records = standing.lag_records.saturating_sub(1);
         });
         vault.member_moved();
@@ -239,19 +240,26 @@ impl Replica {
         Ok(false)
     }
 
-    fn tell_trouble(&self, vault: &Vault, error: &Error) {
+    /// Tells why it does not follow, and how far behind that leaves it: a site that does not answer gets staler meanwhile.
+    async fn tell_trouble(&mut self, vault: &Vault, error: &Error) {
+        let known = self.args.standing.borrow().head;
+        let head = known.or_else(|| vault.progress_of(&self.args.site));
+        let lag = self.lag(vault, head).await;
         self.args.standing.send_modify(|standing| {
             standing.reachable = !matches!(error, Error::Unavailable(_));
             standing.trouble = error.to_string();
+            // Where the primary cannot be listed either, the last figures stay.
+            if let Ok(lag) = lag {
+                (standing.lag_records, standing.lag_bytes) = (lag.records, lag.bytes);
+                standing.oldest_lacking_millis = lag.oldest_millis;
+            }
         });
         vault.member_moved();
     }
 
-    async fn tell_standing(&mut self, vault: &Vault) -> crate::Result<()> {
-        let Some(head) = self.replicator.as_ref().map(Replicator::head) else {
-            return Ok(());
-        };
-        let (primary_head, lag_bytes) = {
+    /// How far behind a member is whose last record is `head`.
+    async fn lag(&mut self, vault: &Vault, head: Option<Position>) -> crate::Result<Lag> {
+        let (primary_head, bytes) = {
             let state = vault.state();
             let lacking = state.catalog.packs.values().rev();
             let lacking = lacking.take_while(|pack| head.is_none_or(|head| pack.added > head));
@@ -261,11 +269,11 @@ impl Replica {
                 .sum();
             (state.chain.head, bytes)
         };
-        let lag_records = match primary_head {
+        let records = match primary_head {
             None => 0,
             Some(primary) => self.lag_records(vault, head, primary).await?,
         };
-        let oldest = match lag_records {
+        let oldest_millis = match records {
             0 => None,
             _ => {
                 let standing = self.args.standing.borrow();
@@ -275,14 +283,30 @@ impl Replica {
                     .or_else(|| Some(vault.state().chain.time_millis))
             }
         };
-        self.args.standing.send_replace(Standing {
-            head,
-            reachable: true,
-            trouble: String::new(),
-            lag_records,
-            lag_bytes,
-            oldest_lacking_millis: oldest,
-            diverged: false,
+        Ok(Lag {
+            records,
+            bytes,
+            oldest_millis,
+        })
+    }
+
+    /// Tells where the member stands. `moved`: something was copied, or nothing is left to copy; until then trouble stays.
+    async fn tell_standing(&mut self, vault: &Vault, moved: bool) -> crate::Result<()> {
+        let Some(head) = self.replicator.as_ref().map(Replicator::head) else {
+            return Ok(());
+        };
+        let lag = self.lag(vault, head).await?;
+        self.args.standing.send_modify(|standing| {
+            let trouble = std::mem::take(&mut standing.trouble);
+            *standing = Standing {
+                head,
+                reachable: moved || standing.reachable || trouble.is_empty(),
+                trouble: if moved { String::new() } else { trouble },
+                lag_records: lag.records,
+                lag_bytes: lag.bytes,
+                oldest_lacking_millis: lag.oldest_millis,
+                diverged: false,
+            };
         });
         vault.member_moved();
         Ok(())
@@ -329,6 +353,13 @@ impl Replica {
         }
         Ok(records)
     }
+}
+
+/// How far behind a member is.
+struct Lag {
+    records: u64,
+    bytes: u64,
+    oldest_millis: Option<i64>,
 }
 
 /// Whether a member's divergence ends this ownership: somebody sealed this owner's own epoch there.

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 const BATCHES_MAX: usize = 2;
 
 /// Most bytes of frames that an agent may have sent and not been told durable.
-pub const WINDOW_BYTES: u64 = 160 << 20;
+pub const WINDOW_BYTES: u64 = 128 << 20;
 
 /// Frames that came this long ago are sent on their way even if their pack is not full.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);

@@ -8,9 +8,10 @@ use holdfast_coordinator::vault::collector::Checkpoint;
 use holdfast_format::{ObjectName, PackOrdinal};
 use holdfast_store::SiteReader;
 use holdfast_vault::checkpoint::load;
+use holdfast_vault::replicate::{Replicator, Step};
 use holdfast_vault::{LogReader, SegmentCache, State, open_state};
 
-use crate::world::{World, body, site, walk, world};
+use crate::world::{World, body, node, site, walk, world};
 
 /// Makes a checkpoint and waits until it stands.
 async fn checkpoint(vault: &Arc<Vault>) {
@@ -145,4 +146,85 @@ async fn what_is_lost_everywhere_is_sent_again() {
         assert!(vault.frames.fetch(&sites, &read).await.lost.is_empty());
     }
     world.node.shut_down().await;
+}
+
+/// A record can be read at the primary before its writer has folded it in. A replicator that copied it then would not find
+/// what it names, and leave its key behind for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_before_it_is_folded() {
+    let (world, vault) = world().await;
+    let name = site("third");
+    world.node.sites.add(name.clone(), "memory:third").unwrap();
+    let target = world.node.sites.open(&name).await.unwrap().site;
+    let early = Arc::new(std::sync::RwLock::new(vault.state().clone()));
+    let (stream, ..) = world.open(&vault).await;
+    let reference = {
+        let state = vault.state();
+        let key = state.catalog.keys.values().next().unwrap();
+        key.reference
+    };
+    let source = vault.primary.site.clone();
+    let started = Replicator::start(source, target.clone(), early.clone(), Arc::default()).await;
+    let mut replicator = started.unwrap().unwrap();
+    let level = async |replicator: &mut Replicator| {
+        while replicator.step(None).await.unwrap().unwrap() != Step::Level {}
+    };
+    level(&mut replicator).await;
+    let before = early.read().unwrap().chain.head;
+    assert_eq!(replicator.head(), before);
+    *early.write().unwrap() = vault.state().clone();
+    level(&mut replicator).await;
+    assert!(replicator.head() > before);
+    let id = vault.header.vault;
+    let object = ObjectName::session_key(id, reference.key, reference.generation);
+    assert!(target.head(&object).await.unwrap().is_some());
+    drop(stream);
+    world.node.shut_down().await;
+}
+
+/// A primary that lost its last record, has a damaged one, or a damaged header is mended from a member before anyone
+/// appends there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_primary_is_mended_before_it_is_taken() {
+    for what in ["last record gone", "record damaged", "header damaged"] {
+        let (world, vault) = world().await;
+        let (snapshot, root) = world.backup(&vault, &[body(1, 50_000)]).await;
+        world.everywhere(&vault).await;
+        let id = vault.header.vault;
+        let (folder, data) = (world.folder.path().to_owned(), world.folder.path());
+        let head = vault.state().chain.head.unwrap();
+        let object = match what {
+            "header damaged" => ObjectName::header(id),
+            _ => ObjectName::record(id, head),
+        };
+        let certificates = world.node.placement.certificates(id).await.unwrap();
+        world.node.shut_down().await;
+        drop(vault);
+        let path = folder.join("onsite").join(object.as_str());
+        match what {
+            "last record gone" => std::fs::remove_file(&path).unwrap(),
+            _ => std::fs::write(&path, "damaged").unwrap(),
+        }
+        std::fs::rename(data.join("data"), data.join("data-old")).unwrap();
+        let again = node(&world.context, &folder, &world.key).await;
+        let placement = &again.placement;
+        placement
+            .put_certificate(id, &certificates[0])
+            .await
+            .unwrap();
+        again.find_and_take().await;
+        let vault = again.vault("db").unwrap();
+        assert!(
+            vault.state().catalog.snapshots.contains_key(&snapshot),
+            "{what}"
+        );
+        let world = World {
+            node: again,
+            ..world
+        };
+        world.everywhere(&vault).await;
+        let read = world.read(&vault, Some(&site("onsite")), &root).await;
+        assert_eq!(read, [body(1, 50_000)], "{what}");
+        world.node.shut_down().await;
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_context::Context;
 use holdfast_coordinator::vault::Vault;
-use holdfast_coordinator::vault::collector::{Collect, Progress};
+use holdfast_coordinator::vault::collector::{Collect, Progress, Work};
 use holdfast_coordinator::vault::session::{self, OpenRequest, Opened, Stream};
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::fact::{MemberJoined, RecipientsSet};
@@ -253,7 +253,7 @@ impl World {
         let (progress, mut said) = mpsc::channel(64);
         let (reply, done) = oneshot::channel();
         let message = Collect {
-            dry_run: false,
+            what: Work::All,
             who: "test".into(),
             progress,
             reply,

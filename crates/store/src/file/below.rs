@@ -47,8 +47,8 @@ pub(super) fn kind_of(errno: Errno) -> Kind {
 /// An operating system's error in words.
 pub(super) fn why(errno: Errno) -> String {
     match errno {
-        Errno::NOSPC => "no space is left on the device".into(),
-        Errno::DQUOT => "the disk quota is used up".into(),
+        Errno::NOSPC => "the site is full: no space is left on the device".into(),
+        Errno::DQUOT => "the site is full: the disk quota is used up".into(),
         Errno::ACCESS | Errno::PERM => "permission was denied".into(),
         Errno::ROFS => "the file system is read-only".into(),
         Errno::IO => "the disk reported an error".into(),

@@ -196,7 +196,7 @@ impl Objects {
             name,
             self.folder.site(),
             format!(
-                "it has {bytes} bytes, {} are free, and {} are kept for the log and for collection",
+                "the site is full: it has {bytes} bytes, {} are free, and {} are kept for the log and for collection",
                 space.free_bytes, space.reserve_bytes
             ),
         ))

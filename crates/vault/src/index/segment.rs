@@ -92,7 +92,10 @@ impl Segment {
             .checked_mul(MOVE)
             .and_then(|m| end.checked_add(m))
             .ok_or_else(bad)?;
-        if whole != bytes.len() || u32::try_from(chunks).is_err() {
+        if whole != bytes.len()
+            || u32::try_from(chunks).is_err()
+            || first.checked_add(u64::from(u32::MAX)).is_none()
+        {
             return Err(bad());
         }
         Ok(Self {
@@ -223,8 +226,11 @@ impl Segment {
         if low == self.nodes || u32_at(&self.bytes, at) != wanted {
             return Vec::new();
         }
-        let start = self.at.refs + u64_at(&self.bytes, at + 4) as usize;
-        varint::take_refs(self.bytes.get(start..self.at.moves).unwrap_or_default())
+        let start = usize::try_from(u64_at(&self.bytes, at + 4))
+            .ok()
+            .and_then(|start| start.checked_add(self.at.refs));
+        let refs = start.and_then(|start| self.bytes.get(start..self.at.moves));
+        varint::take_refs(refs.unwrap_or_default())
     }
 
     /// The home that a move recorded here gave to a chunk.

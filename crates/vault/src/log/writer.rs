@@ -156,7 +156,9 @@ impl Writer {
         };
         let name = ObjectName::record(record.body.vault, record.position());
         let (mut now, mut effect) = append::start();
+        let mut tries = 0u32;
         loop {
+            tries = tries.saturating_add(1);
             let event = match effect {
                 append::Effect::Put | append::Effect::PutLater => {
                     if effect == append::Effect::PutLater {
@@ -166,7 +168,10 @@ impl Writer {
                         Ok(Put::Created) => append::Event::Created,
                         Ok(Put::Exists) => append::Event::Exists,
                         Err(error) => {
-                            tracing::warn!(site = %self.site.name(), %error, "the record was not written yet");
+                            // Said at once, then ever more rarely: the same sentence five times a second helps nobody.
+                            if tries.is_power_of_two() {
+                                tracing::warn!(site = %self.site.name(), %error, tries, "the record was not written yet");
+                            }
                             if error.is_determinate() {
                                 append::Event::NotDone
                             } else {
