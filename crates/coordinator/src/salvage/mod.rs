@@ -289,6 +289,15 @@ impl Salvage<'_> {
 
     /// Sessions that were opened for their keys only end again; their packs live on in what refers to them.
     async fn close_sessions(&mut self) -> Result<()> {
+        // Those that a run opened which did not come to its end are closed too.
+        let left_open: Vec<SessionId> = {
+            let state = self.vault.state();
+            let opened = self.branch.opened.values().map(|open| open.session);
+            opened
+                .filter(|session| state.catalog.sessions.contains_key(session))
+                .collect()
+        };
+        self.reopened.extend(left_open);
         for session in std::mem::take(&mut self.reopened) {
             let ended = SessionEnded {
                 session,
