@@ -29,8 +29,8 @@ pub struct Client {
     folder: PathBuf,
     variables: BTreeMap<String, OsString>,
     limit: Duration,
-    /// Who it runs as, if not as the tests do.
-    user: Option<u32>,
+    /// Who it runs as, if not as the tests do, and a copy of the program that everyone may run.
+    user: Option<(u32, PathBuf)>,
 }
 
 /// A command that has ended.
@@ -122,22 +122,30 @@ impl Client {
     /// The same user, running as another user of the machine. Needs root.
     #[must_use]
     pub fn as_user(&self, id: u32) -> Self {
+        // The built program may lie below a folder that only its builder may enter.
+        let program = self.folder.join("holdfast-for-anyone");
+        if !program.exists() {
+            std::fs::copy(surroundings::binary(), &program).unwrap();
+        }
         let mut other = self.clone();
-        other.user = Some(id);
+        other.user = Some((id, program));
         other
     }
 
     /// A command line, not yet run.
     pub fn command<W: AsRef<OsStr>>(&self, words: &[W]) -> Command {
-        let mut command = Command::new(surroundings::binary());
+        let mut command = match &self.user {
+            Some((_, program)) => Command::new(program),
+            None => Command::new(surroundings::binary()),
+        };
         command
             .args(words)
             .current_dir(&self.folder)
             .env_clear()
             .envs(&self.variables)
             .stdin(Stdio::null());
-        if let Some(id) = self.user {
-            command.uid(id).gid(id);
+        if let Some((id, _)) = &self.user {
+            command.uid(*id).gid(*id);
         }
         command
     }

@@ -108,10 +108,19 @@ impl Service {
         };
         let mut response = v1::FailbackResponse::default();
         for name in &names {
-            let salvaged = self.bring_back(&vault, name).await?;
-            response.snapshots_salvaged += salvaged.snapshots;
-            response.records_salvaged += salvaged.records;
-            response.notes.extend(salvaged.notes);
+            match self.bring_back(&vault, name).await {
+                Ok(salvaged) => {
+                    response.snapshots_salvaged += salvaged.snapshots;
+                    response.records_salvaged += salvaged.records;
+                    response.notes.extend(salvaged.notes);
+                }
+                // Of several, one that is not back yet keeps nobody waiting.
+                Err(error @ Error::Unavailable(_)) if names.len() > 1 => {
+                    let note = format!("site {name} is not back yet: {error}");
+                    response.notes.push(note);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let target = match request.site.is_empty() {
             false => names.first().cloned(),
