@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use holdfast_format::{SiteName, VaultId};
 use holdfast_store::{Site, SiteReader};
+use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::read_header;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::log::writer::{Sealing, seal};
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use holdfast_vault::{SharedState, State, open_state};
 

@@ -18,7 +18,8 @@ use holdfast_placement::Progress;
 use holdfast_store::{Site, SiteReader};
 use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
 use holdfast_vault::fetch::FrameReader;
-use holdfast_vault::log::writer::{Sealing, put_same, seal};
+use holdfast_vault::log::claim::{Sealing, seal};
+use holdfast_vault::log::writer::put_same;
 use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Proposal, State};
 

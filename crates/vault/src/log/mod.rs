@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod chain;
+pub mod claim;
 pub mod reader;
 pub mod takeover;
 pub mod writer;

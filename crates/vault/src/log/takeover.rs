@@ -1,6 +1,6 @@
 //! Taking a vault over as a pure protocol: seal the old epoch, claim the next, prove that the site refuses a second claim.
 //!
-//! The shell (`log/writer.rs`) carries out effects, folds what it reads, and reports events. The order of writes is the
+//! The shell (`log/claim.rs`) carries out effects, folds what it reads, and reports events. The order of writes is the
 //! fence: whoever's seal stands first names the next owner; everyone else finds it there.
 
 use holdfast_format::{ClaimNonce, Epoch, Position, Slot};
