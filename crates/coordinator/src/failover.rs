@@ -12,7 +12,7 @@ use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::read_header;
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
-use holdfast_vault::{SharedState, State, open_state};
+use holdfast_vault::{Budget, SharedState, State, open_state};
 
 use crate::error::{Error, Result};
 use crate::node::{Node, Slot};
@@ -188,7 +188,7 @@ async fn seal_and_drain(
         );
         match sealing.await? {
             Sealing::Sealed(state) => {
-                drain(*state, source, target.clone()).await?;
+                drain(*state, source, target.clone(), node.sites.budget.clone()).await?;
                 return Ok(claimant);
             }
             Sealing::Superseded(_) => {}
@@ -215,7 +215,7 @@ async fn gather(
         let reader: Arc<dyn SiteReader> = source.clone();
         let state = open_state(&reader, id, &node.cache_of(id)).await?;
         if state.chain.head > there.chain.head {
-            drain(state, source, target.clone()).await?;
+            drain(state, source, target.clone(), node.sites.budget.clone()).await?;
         }
     }
     Ok(())
@@ -226,9 +226,10 @@ pub(crate) async fn drain(
     state: State,
     source: Arc<dyn Site>,
     target: Arc<dyn Site>,
+    budget: Budget,
 ) -> Result<()> {
     let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
-    let started = Replicator::start(source, target.clone(), shared, Arc::default()).await?;
+    let started = Replicator::start(source, target.clone(), shared, Arc::default(), budget).await?;
     let mut replicator = started.map_err(|diverged| apart(target.name(), &diverged))?;
     loop {
         match replicator.step(None).await? {

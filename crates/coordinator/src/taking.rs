@@ -319,7 +319,8 @@ impl Node {
         }
         if let Standing::Prefix(Some(_)) = standing(&good, &reader, state).await? {
             tracing::error!(site = %name, %from, "the primary has lost its last records; they are put back");
-            failover::drain(state.clone(), source, primary.site).await?;
+            let budget = self.sites.budget.clone();
+            failover::drain(state.clone(), source, primary.site, budget).await?;
         }
         Ok(())
     }

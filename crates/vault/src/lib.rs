@@ -1,6 +1,7 @@
 //! The log, the chunk index, reading, writing, fencing, sweeping.
 
 pub mod branch;
+pub mod budget;
 pub mod checkpoint;
 pub mod collect;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod promises;
 pub mod propose;
 pub mod replicate;
 
+pub use budget::Budget;
 pub use checkpoint::SegmentCache;
 pub use error::{Error, Result};
 pub use fold::{Catalog, State};

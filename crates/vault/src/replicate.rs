@@ -13,6 +13,7 @@ use holdfast_format::{
 };
 use holdfast_store::{Put, Site, SiteReader};
 
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::PackInfo;
@@ -79,6 +80,7 @@ pub struct Replicator {
     target: Arc<dyn Site>,
     state: SharedState,
     written: Arc<Written>,
+    budget: Budget,
     head: Option<Position>,
     next: Position,
 }
@@ -91,6 +93,7 @@ impl Replicator {
         target: Arc<dyn Site>,
         state: SharedState,
         written: Arc<Written>,
+        budget: Budget,
     ) -> Result<std::result::Result<Self, Diverged>> {
         let standing = {
             let (source, target): (Arc<dyn SiteReader>, Arc<dyn SiteReader>) =
@@ -111,6 +114,7 @@ impl Replicator {
             target,
             state,
             written,
+            budget,
             head,
             next: first,
         };
@@ -317,6 +321,10 @@ impl Replicator {
         {
             return Ok(());
         }
+        let _share = self
+            .budget
+            .take(usize::try_from(pack.len).unwrap_or(usize::MAX))
+            .await;
         let Some(object) = self.source.get(&name).await? else {
             // Swept meanwhile? Then the state says so by now, and it is not missed.
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);

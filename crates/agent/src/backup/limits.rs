@@ -29,7 +29,7 @@ pub(crate) const SPARSE_FILE_BYTES_MIN: u64 = 64 << 10;
 pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 40 << 20;
 
 /// Empty read buffers that are kept for the next large file.
-pub(crate) const SPARE_BUFFERS_MAX: usize = 4;
+pub(crate) const SPARE_BUFFERS_MAX: usize = 2;
 
 /// A file that gives more bytes than its size says (as those of `/proc` do) is read up to this many.
 pub(crate) const UNSIZED_BYTES_MAX: u64 = 1 << 30;

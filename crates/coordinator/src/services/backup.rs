@@ -173,6 +173,7 @@ impl Service {
                 }
                 Some(Asked::Frame(frame)) => {
                     let number = frame.number;
+                    stream.room(frame.sealed.len()).await?;
                     stream.frame(number, own_frame(frame, stream.key())?)?;
                 }
                 Some(Asked::Flush(_)) => stream.send_off(),

@@ -36,7 +36,7 @@ use replica::{Replica, ReplicaArgs, Standing};
 use writer::{LogWriter, Propose, ProposeError};
 
 /// Packs on their way to other members straight from memory, at most.
-const DIRECT_PACKS_MAX: usize = 2;
+const DIRECT_PACKS_MAX: usize = 1;
 
 /// A member's actor, and what it tells.
 type Following = (ActorRef<Replica>, watch::Receiver<Standing>);

@@ -166,6 +166,7 @@ impl Replica {
                 target.site,
                 vault.shared.clone(),
                 vault.written.clone(),
+                vault.sites.budget.clone(),
             )
             .await?;
             match started {

@@ -18,6 +18,7 @@ use holdfast_format::{
     ChunkId, ChunkKind, Frame, ObjectName, Pack, PackBuilder, Scope, SessionId, SessionKey,
     SnapshotId, SourceName,
 };
+use holdfast_vault::budget::Share;
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::{Commit, Proposal, Refusal};
 use tokio::task::JoinHandle;
@@ -32,7 +33,7 @@ use crate::error::{Error, Result};
 const BATCHES_MAX: usize = 2;
 
 /// Most bytes of frames that an agent may have sent and not been told durable.
-pub const WINDOW_BYTES: u64 = 128 << 20;
+pub const WINDOW_BYTES: u64 = 112 << 20;
 
 /// Frames that came this long ago are sent on their way even if their pack is not full.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);
@@ -89,6 +90,8 @@ pub struct Stream {
     since: Option<tokio::time::Instant>,
     uploads: FuturesOrdered<JoinHandle<Result<Batch>>>,
     sent: VecDeque<u64>,
+    /// The part of the coordinator's memory that the packs being filled take.
+    share: Option<Share>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -194,6 +197,7 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
         since: None,
         uploads: FuturesOrdered::new(),
         sent: VecDeque::new(),
+        share: None,
     };
     Ok(Opened::Go(Box::new(stream), durable))
 }
@@ -213,6 +217,32 @@ impl Stream {
     /// Whether another frame may be taken, or packs must get on their way first.
     pub fn is_ready(&self) -> bool {
         self.uploads.len() < BATCHES_MAX
+    }
+
+    /// Waits until the coordinator has memory for a frame of this size.
+    ///
+    /// ORDER: what this stream holds gets on its way before it waits, and comes free by itself: so that streams which each
+    /// hold a part of a pack never wait for each other.
+    pub async fn room(&mut self, bytes: usize) -> Result<()> {
+        let budget = self.vault.sites.budget.clone();
+        let share = match budget.try_take(bytes) {
+            Some(share) => share,
+            None => {
+                self.send_off();
+                tokio::select! {
+                    biased;
+                    () = self.vault.stop.cancelled() => {
+                        return Err(Error::Unavailable("this coordinator stops or no longer owns the vault; connect again".into()));
+                    }
+                    share = budget.take(bytes) => share,
+                }
+            }
+        };
+        match &mut self.share {
+            Some(held) => held.merge(share),
+            None => self.share = Some(share),
+        }
+        Ok(())
     }
 
     /// Takes a frame. Numbers rise by one.
@@ -276,6 +306,7 @@ impl Stream {
     /// Closes the packs being filled and sends them to the primary.
     pub fn send_off(&mut self) {
         self.since = None;
+        let share = self.share.take();
         let up_to = self.received;
         let builders: Vec<PackBuilder> = self
             .data
@@ -299,6 +330,7 @@ impl Stream {
                 put?;
             }
             // The bytes are where they belong; only the footers go on.
+            drop(share);
             let packs = packs.into_iter().map(Pack::without_body).collect();
             Ok(Batch { packs, up_to })
         });

@@ -9,7 +9,7 @@ use holdfast_format::{ObjectName, PackOrdinal};
 use holdfast_store::SiteReader;
 use holdfast_vault::checkpoint::load;
 use holdfast_vault::replicate::{Replicator, Step};
-use holdfast_vault::{LogReader, SegmentCache, State, open_state};
+use holdfast_vault::{Budget, LogReader, SegmentCache, State, open_state};
 
 use crate::world::{World, body, node, site, walk, world};
 
@@ -164,7 +164,9 @@ async fn nothing_is_copied_before_it_is_folded() {
         key.reference
     };
     let source = vault.primary.site.clone();
-    let started = Replicator::start(source, target.clone(), early.clone(), Arc::default()).await;
+    let budget = Budget::of(1 << 20);
+    let written = Arc::default();
+    let started = Replicator::start(source, target.clone(), early.clone(), written, budget).await;
     let mut replicator = started.unwrap().unwrap();
     let level = async |replicator: &mut Replicator| {
         while replicator.step(None).await.unwrap().unwrap() != Step::Level {}
