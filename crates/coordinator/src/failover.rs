@@ -11,16 +11,19 @@ use holdfast_store::{Site, SiteReader};
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::read_header;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::replicate::{Diverged, Replicator, Step};
+use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
 use holdfast_vault::{Budget, SharedState, State, open_state};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, from_placement};
 use crate::node::{Node, Slot};
 use crate::taking::Take;
 use crate::vault::Vault;
 
 /// How long a site is given to answer a first question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes of packs that a failover has in memory at once.
+const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// What a failover would do.
 #[derive(Debug, Clone)]
@@ -141,21 +144,40 @@ fn last_known(vault: &Vault, there: &State) -> (String, bool) {
     )
 }
 
-/// Carries a failover out.
+/// Carries a failover out, if things still are as `seen` says, or better.
 pub async fn carry_out(
     node: &Arc<Node>,
     slot: &Slot,
     to: &SiteName,
-    plan: &Plan,
+    seen: &Plan,
 ) -> Result<Arc<Vault>> {
     let id = slot.header.vault;
     // Held to the end: the node's clockwork would take the vault back at its old primary meanwhile.
     let _changing = node.changing().await;
+    // ORDER: looked at once more under the lock. Two who ask at the same time would else act on one plan: the second would
+    // seal, as the old primary, a site that follows the first one's by now.
+    let slot = &node.find(&id.to_string())?;
+    let plan = &plan(node, slot, to).await?;
+    if plan.from != seen.from || (seen.loses_nothing && !plan.loses_nothing) {
+        return Err(Error::Invalid(format!(
+            "the vault has changed since the failover was asked for (its primary is {} now, left behind would be: {}); ask again",
+            plan.from, plan.left_behind
+        )));
+    }
+    if slot.vault.is_none()
+        && let Some(owner) = node.placement.owner(id).await.map_err(from_placement)?
+        && owner.coordinator != node.options.name
+    {
+        return Err(Error::Unavailable(format!(
+            "coordinator {} owns the vault; ask there, or stop it first",
+            owner.coordinator
+        )));
+    }
     node.give_up(id, format!("it is being moved to site {to}"))
         .await;
     let target = node.sites.open(to).await?.site;
     let claimant = match plan.primary_answers {
-        true => Some(seal_and_drain(node, slot, &plan.from, &target).await?),
+        true => seal_and_drain(node, slot, &plan.from, &target).await?,
         false => {
             gather(node, id, &plan.from, &target).await?;
             None
@@ -170,13 +192,24 @@ async fn seal_and_drain(
     slot: &Slot,
     from: &SiteName,
     target: &Arc<dyn Site>,
-) -> Result<Claimant> {
+) -> Result<Option<Claimant>> {
     let id = slot.header.vault;
     let credentials = node.credentials(&slot.header).await?;
     let source = node.sites.open(from).await?.site;
     let reader: Arc<dyn SiteReader> = source.clone();
     loop {
         let state = open_state(&reader, id, &node.cache_of(id)).await?;
+        if state.catalog.primary.as_ref() != Some(from) {
+            return Err(Error::Invalid(format!(
+                "site {from} is not the primary by its own log; nothing was done"
+            )));
+        }
+        // Before anything is sealed: a target that has diverged could not take what the seal closes.
+        let there: Arc<dyn SiteReader> = target.clone();
+        if let Standing::Diverged(diverged) = standing(&reader, &there, &state).await? {
+            return Err(apart(target.name(), &diverged));
+        }
+        let unsealed = state.clone();
         let claimant = node.new_claimant(id, &state).await?;
         let sealing = seal(
             &node.context,
@@ -186,10 +219,19 @@ async fn seal_and_drain(
             state,
             &node.stop,
         );
-        match sealing.await? {
+        let sealed = match sealing.await {
+            // It reads and takes no record, from nobody: what it holds is all there is.
+            Err(Error::Denied(why) | Error::Full(why)) => {
+                tracing::warn!(site = %from, why, "the old primary takes no seal; it is drained as it is");
+                drain(unsealed, source, target.clone()).await?;
+                return Ok(None);
+            }
+            sealed => sealed?,
+        };
+        match sealed {
             Sealing::Sealed(state) => {
-                drain(*state, source, target.clone(), node.sites.budget.clone()).await?;
-                return Ok(claimant);
+                drain(*state, source, target.clone()).await?;
+                return Ok(Some(claimant));
             }
             Sealing::Superseded(_) => {}
         }
@@ -214,8 +256,15 @@ async fn gather(
         };
         let reader: Arc<dyn SiteReader> = source.clone();
         let state = open_state(&reader, id, &node.cache_of(id)).await?;
-        if state.chain.head > there.chain.head {
-            drain(state, source, target.clone(), node.sites.budget.clone()).await?;
+        // What an earlier member of this loop gave may be beyond this one by now.
+        let now = open_state(
+            &(target.clone() as Arc<dyn SiteReader>),
+            id,
+            &node.cache_of(id),
+        )
+        .await?;
+        if state.chain.head > now.chain.head {
+            drain(state, source, target.clone()).await?;
         }
     }
     Ok(())
@@ -226,10 +275,11 @@ pub(crate) async fn drain(
     state: State,
     source: Arc<dyn Site>,
     target: Arc<dyn Site>,
-    budget: Budget,
 ) -> Result<()> {
     let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
-    let started = Replicator::start(source, target.clone(), shared, Arc::default(), budget).await?;
+    // Not the vault's own: what its agents have stuck in memory must not keep a failover waiting.
+    let budget = Budget::of(DRAIN_BYTES_MAX);
+    let started = Replicator::start(source, target.clone(), shared, budget).await?;
     let mut replicator = started.map_err(|diverged| apart(target.name(), &diverged))?;
     loop {
         match replicator.step(None).await? {

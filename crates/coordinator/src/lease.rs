@@ -1,7 +1,7 @@
 //! `LeaseKeeper`: renews the node's lease, as an actor of its own, so that no busy queue can starve it.
 //!
 //! A lost lease costs liveness only: another coordinator may take the vaults, and fences this one by its seal. This one
-//! registers nothing anew; it stops when it meets the seal.
+//! registers anew and gives up the vaults that others hold by then.
 
 use std::sync::{Arc, Weak};
 
@@ -36,10 +36,15 @@ impl Message<Renew> for LeaseKeeper {
         let Some(node) = self.node.upgrade() else {
             return;
         };
-        match node.placement.keep_alive(node.lease()).await {
+        match node.placement.keep_alive(&node.lease()).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::error!("this coordinator's lease is gone; others may take its vaults over")
+                tracing::error!(
+                    "this coordinator's lease is gone; it registers anew, and others may have taken its vaults over"
+                );
+                if let Err(error) = node.register_again().await {
+                    tracing::warn!(%error, "it is not registered yet");
+                }
             }
             Err(error) => tracing::warn!(%error, "the lease was not renewed yet"),
         }

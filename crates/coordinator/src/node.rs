@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use holdfast_context::Context;
 use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
-use holdfast_placement::{CoordinatorInfo, LeaseId, Placement, VaultEntry};
+use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
 use holdfast_store::SiteOptions;
 use holdfast_vault::SegmentCache;
 use holdfast_vault::log::reader::list_vaults;
@@ -76,7 +76,7 @@ pub struct Node {
     pub started_millis: i64,
     /// Cancelled when it stops.
     pub stop: CancellationToken,
-    lease: LeaseId,
+    lease: RwLock<LeaseId>,
     vaults: RwLock<BTreeMap<VaultId, Slot>>,
     /// One change of ownership at a time.
     changing: tokio::sync::Mutex<()>,
@@ -100,15 +100,9 @@ impl Node {
         placement: Arc<dyn Placement>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>> {
-        let info = CoordinatorInfo {
-            name: options.name.clone(),
-            addresses: options.addresses.clone(),
-            public_key: options.key.public().0,
-            level: holdfast_format::codec::LEVEL,
-            started_millis: context.now_millis(),
-        };
+        let started_millis = context.now_millis();
         let lease = placement
-            .register(&info, options.lease)
+            .register(&info(&options, started_millis), options.lease)
             .await
             .map_err(from_placement)?;
         let sites = Arc::new(Sites::new(context.clone(), options.site_options.clone()));
@@ -129,13 +123,13 @@ impl Node {
             }
         }
         let node = Arc::new(Self {
-            started_millis: context.now_millis(),
+            started_millis,
             context,
             options,
             sites,
             placement,
             stop,
-            lease,
+            lease: RwLock::new(lease),
             vaults: RwLock::default(),
             changing: tokio::sync::Mutex::new(()),
         });
@@ -170,8 +164,38 @@ impl Node {
     }
 
     /// The lease that ownership stands under.
-    pub fn lease(&self) -> &LeaseId {
-        &self.lease
+    pub fn lease(&self) -> LeaseId {
+        let lease = self.lease.read().unwrap_or_else(PoisonError::into_inner);
+        lease.clone()
+    }
+
+    /// The lease has ended: takes a new one, and with it what was owned here and nobody else has taken since.
+    pub(crate) async fn register_again(&self) -> Result<()> {
+        let lease = self
+            .placement
+            .register(&self.info(), self.options.lease)
+            .await
+            .map_err(from_placement)?;
+        *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
+        for slot in self.list() {
+            let Some(vault) = slot.vault else { continue };
+            let (id, epoch) = (slot.header.vault, vault.claimant.epoch);
+            match self.placement.acquire(id, &lease, epoch).await {
+                Ok(Acquire::Granted) => {}
+                Ok(Acquire::HeldBy(owner)) => {
+                    tracing::error!(vault = %slot.header.name, owner = owner.coordinator, "another coordinator took the vault meanwhile");
+                    vault.stop.cancel();
+                }
+                Err(error) => {
+                    tracing::warn!(vault = %slot.header.name, %error, "it is not held yet")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn info(&self) -> CoordinatorInfo {
+        info(&self.options, self.started_millis)
     }
 
     pub(crate) fn slots(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<VaultId, Slot>> {
@@ -282,7 +306,10 @@ impl Node {
                 && vault.stop.is_cancelled()
             {
                 vault.end().await;
-                let _ = self.placement.release(slot.header.vault, &self.lease).await;
+                let _ = self
+                    .placement
+                    .release(slot.header.vault, &self.lease())
+                    .await;
                 if let Some(slot) = self.slots().get_mut(&slot.header.vault) {
                     slot.vault = None;
                     slot.owner.clear();
@@ -419,8 +446,18 @@ impl Node {
                 vault.end().await;
             }
         }
-        if let Err(error) = self.placement.deregister(&self.lease).await {
+        if let Err(error) = self.placement.deregister(&self.lease()).await {
             tracing::warn!(%error, "the lease was not given back; it runs out by itself");
         }
+    }
+}
+
+fn info(options: &Options, started_millis: i64) -> CoordinatorInfo {
+    CoordinatorInfo {
+        name: options.name.clone(),
+        addresses: options.addresses.clone(),
+        public_key: options.key.public().0,
+        level: holdfast_format::codec::LEVEL,
+        started_millis,
     }
 }

@@ -207,7 +207,12 @@ pub(crate) async fn records(
             let name = ObjectName::record(id, at);
             match bad.site.get(&name).await? {
                 Some(object) if object == record.object => continue,
-                Some(object) if Record::open(id, at, object.clone()).is_ok() => {
+                Some(object)
+                    if !matches!(
+                        Record::open(id, at, object.clone()).map_err(Error::from),
+                        Err(Error::Corrupt(_))
+                    ) =>
+                {
                     return Err(Error::Invalid(format!(
                         "site {} holds another record at {at}: that is no damage but a branch; see `holdfast failback`",
                         bad.site.name()

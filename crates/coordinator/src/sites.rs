@@ -10,18 +10,11 @@ use holdfast_context::Context;
 use holdfast_format::SiteName;
 use holdfast_store::{Kind, Opened, SiteOptions, open_for_writing};
 
-use holdfast_vault::Budget;
-
 use crate::error::{Error, Result};
-
-/// Bytes of packs in memory at once: one being filled, and one and a half on their way.
-const PACKS_BYTES_MAX: usize = 160 << 20;
 
 /// The sites.
 #[derive(Debug)]
 pub struct Sites {
-    /// Bounds the packs in memory, over all vaults and agents of this coordinator.
-    pub(crate) budget: Budget,
     context: Context,
     options: SiteOptions,
     known: RwLock<BTreeMap<SiteName, Known>>,
@@ -40,7 +33,6 @@ impl Sites {
     /// No sites yet.
     pub fn new(context: Context, options: SiteOptions) -> Self {
         Self {
-            budget: Budget::of(PACKS_BYTES_MAX),
             context,
             options,
             known: RwLock::default(),

@@ -199,7 +199,7 @@ impl Node {
             };
             match self
                 .placement
-                .acquire(id, self.lease(), own.epoch)
+                .acquire(id, &self.lease(), own.epoch)
                 .await
                 .map_err(from_placement)?
             {
@@ -319,8 +319,7 @@ impl Node {
         }
         if let Standing::Prefix(Some(_)) = standing(&good, &reader, state).await? {
             tracing::error!(site = %name, %from, "the primary has lost its last records; they are put back");
-            let budget = self.sites.budget.clone();
-            failover::drain(state.clone(), source, primary.site, budget).await?;
+            failover::drain(state.clone(), source, primary.site).await?;
         }
         Ok(())
     }

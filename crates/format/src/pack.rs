@@ -306,7 +306,14 @@ impl PackBuilder {
     /// Adds a frame whose hash was computed elsewhere, on another core.
     pub fn add_hashed(&mut self, frame: Frame, hash: Hash) -> Result<()> {
         let too_large = frame.sealed.len() > FRAME_BYTES_MAX + FRAME_OVERHEAD;
-        if frame.kind != self.footer.kind || frame.chunks.is_empty() || too_large {
+        let too_small = frame.sealed.len() < FRAME_OVERHEAD;
+        let too_many = frame.chunks.len() > FRAME_CHUNKS_MAX;
+        if frame.kind != self.footer.kind
+            || frame.chunks.is_empty()
+            || too_large
+            || too_small
+            || too_many
+        {
             return Err(Error::invalid(
                 "a frame",
                 "it does not belong into this pack",

@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod allocator;
 mod args;
 mod bundles;
 mod call;
@@ -47,15 +48,11 @@ const LOG_CLIENT: &str = "warn,holdfast_agent::backup=error";
 /// What a coordinator says without being asked.
 const LOG_COORDINATOR: &str = "info";
 
-/// Frames and packs are blocks of about a megabyte and more that come and go on many threads. The system's allocator keeps
-/// 100 MB and more of what they left; this one gives it back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What a demo says without being asked: its coordinator rightly complains of a site that the story destroys.
 const LOG_DEMO: &str = "off";
 
 fn main() -> ExitCode {
+    allocator::settle();
     let cli = Cli::read();
     let exit = run(cli).unwrap_or_else(|failure| {
         if !failure.what.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use holdfast_context::Context;
 use holdfast_format::codec::LEVEL;
-use holdfast_format::fact::{HoldPlaced, Seal, SessionOpened, SnapshotCommitted};
+use holdfast_format::fact::{HoldPlaced, RecipientsSet, Seal, SessionOpened, SnapshotCommitted};
 use holdfast_format::record::Facts;
 use holdfast_format::{
     Epoch, Fact, Hash, KeyId, ObjectName, Position, Record, RecordBody, Slot, SnapshotId,
@@ -111,6 +111,8 @@ pub struct Branch {
     pub state: State,
     /// The policy before the branch.
     pub policy_before: String,
+    /// The recipients before the branch.
+    pub recipients_before: Option<RecipientsSet>,
     /// Snapshots that it committed, in order, each with its session as it was then.
     pub commits: Vec<(SnapshotCommitted, Session)>,
     /// Sessions that it opened, by their data key.
@@ -139,7 +141,17 @@ pub async fn read_branch(
     cache: &SegmentCache,
 ) -> Result<Branch> {
     let mut skip = 0;
-    while let Some(loaded) = load(&state.header, left.as_ref(), cache, skip).await? {
+    loop {
+        let loaded = match load(&state.header, left.as_ref(), cache, skip).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => break,
+            // A saved fold that does not read is no loss: an older one, or the log itself.
+            Err(Error::Corrupt(_) | Error::Invalid(_)) => {
+                skip += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         skip += 1;
         if loaded.state.chain.head.is_none_or(|head| head >= fork.at) {
             continue;
@@ -156,6 +168,7 @@ async fn gather(left: &Arc<dyn SiteReader>, from: State, fork: &Fork) -> Result<
     let mut reader = LogReader::of_branch(left.clone(), from.header.vault, fork.at.epoch);
     let mut branch = Branch {
         policy_before: from.catalog.policy.clone(),
+        recipients_before: from.catalog.recipients.clone(),
         state: from,
         commits: Vec::new(),
         opened: HashMap::new(),
@@ -181,6 +194,9 @@ async fn gather(left: &Arc<dyn SiteReader>, from: State, fork: &Fork) -> Result<
             branch
                 .policy_before
                 .clone_from(&branch.state.catalog.policy);
+            branch
+                .recipients_before
+                .clone_from(&branch.state.catalog.recipients);
         }
     }
 }

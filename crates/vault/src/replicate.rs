@@ -3,7 +3,7 @@
 //! State: how far the member has come. One replicator exists per member and owner; it alone puts records there. It never
 //! overwrites, never skips a record, and copies only bytes that it verified.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
 use holdfast_format::checkpoint::Manifest;
@@ -22,29 +22,6 @@ use crate::log::writer::{SharedState, put_same};
 
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
-
-/// What the packer wrote to members while packs were made, so that nothing is read back for them.
-#[derive(Debug, Default)]
-pub struct Written {
-    packs: Mutex<std::collections::HashSet<(SiteName, PackId)>>,
-}
-
-impl Written {
-    /// A pack stands at a member.
-    pub fn note(&self, site: &SiteName, pack: PackId) {
-        self.packs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((site.clone(), pack));
-    }
-
-    fn take(&self, site: &SiteName, pack: PackId) -> bool {
-        self.packs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(site.clone(), pack))
-    }
-}
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +56,6 @@ pub struct Replicator {
     source: Arc<dyn Site>,
     target: Arc<dyn Site>,
     state: SharedState,
-    written: Arc<Written>,
     budget: Budget,
     head: Option<Position>,
     next: Position,
@@ -92,7 +68,6 @@ impl Replicator {
         source: Arc<dyn Site>,
         target: Arc<dyn Site>,
         state: SharedState,
-        written: Arc<Written>,
         budget: Budget,
     ) -> Result<std::result::Result<Self, Diverged>> {
         let standing = {
@@ -113,7 +88,6 @@ impl Replicator {
             source,
             target,
             state,
-            written,
             budget,
             head,
             next: first,
@@ -244,12 +218,10 @@ impl Replicator {
                         };
                         let wanted: std::collections::HashSet<PackId> =
                             numbers.into_iter().map(id).collect();
-                        // What was condemned since counts as absent: its bytes may be gone at the primary.
+                        // What was condemned since is copied too while it lies at the primary: until the record that moved
+                        // its chunks is here as well, a snapshot may need it here.
                         let packs = state.catalog.packs.values();
-                        packs
-                            .filter(|p| wanted.contains(&p.id) && p.condemned.is_none())
-                            .cloned()
-                            .collect()
+                        packs.filter(|p| wanted.contains(&p.id)).cloned().collect()
                     };
                     let mut copies = futures::stream::iter(packs)
                         .map(|pack| self.copy_pack(pack))
@@ -310,9 +282,6 @@ impl Replicator {
 
     async fn copy_pack(&self, pack: PackInfo) -> Result<()> {
         let name = ObjectName::pack(self.vault(), pack.id);
-        if self.written.take(self.target.name(), pack.id) {
-            return Ok(());
-        }
         if self
             .target
             .head(&name)

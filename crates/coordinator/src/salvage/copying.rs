@@ -213,7 +213,8 @@ pub(super) fn missing(here: &State, branch: &State, scope: &Scope, root: Ordinal
         else {
             continue;
         };
-        if here.find(scope, &id).is_some() {
+        let known = here.find(scope, &id);
+        if known.is_some_and(|own| here.catalog.stale.binary_search(&own).is_err()) {
             continue;
         }
         found.ids.insert(id);

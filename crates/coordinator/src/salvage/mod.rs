@@ -15,7 +15,7 @@ use std::sync::Arc;
 use holdfast_format::fact::{BranchSalvaged, SessionEnded, SnapshotCommitted};
 use holdfast_format::{KeyId, ObjectName, Sealed, SessionId, SiteName};
 use holdfast_placement::Progress;
-use holdfast_store::{Site, SiteReader};
+use holdfast_store::{Opened, Site, SiteReader, Sweeper};
 use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::claim::{Sealing, seal};
@@ -59,7 +59,8 @@ pub(crate) async fn bring_back(
         )));
     }
     // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
-    let left = vault.sites.reopen(name).await?.site;
+    let opened = vault.sites.reopen(name).await?;
+    let left = opened.site.clone();
     let reader: Arc<dyn SiteReader> = left.clone();
     let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
     let state = vault.state().clone();
@@ -88,7 +89,7 @@ pub(crate) async fn bring_back(
     };
     close(node, vault, &left, &state, &fork).await?;
     let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
-    let report = recommit(vault, &left, &fork, &branch).await?;
+    let report = recommit(vault, &opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
 }
@@ -131,14 +132,15 @@ async fn close(
 /// Commits a closed branch again at the primary.
 async fn recommit(
     vault: &Arc<Vault>,
-    left: &Arc<dyn Site>,
+    left: &Opened,
     fork: &Fork,
     branch: &Branch,
 ) -> Result<Salvaged> {
-    let reader: Arc<dyn SiteReader> = left.clone();
+    let reader: Arc<dyn SiteReader> = left.site.clone();
     let mut salvage = Salvage {
         vault,
         left: reader,
+        sweeper: left.sweeper.clone(),
         branch,
         frames: FrameReader::new(vault.header.vault),
         reopened: BTreeSet::new(),
@@ -162,18 +164,19 @@ async fn recommit(
     salvage.close_sessions().await?;
     salvage.words().await?;
     let Salvage { report, .. } = salvage;
+    owed(vault, left, branch)?;
     if branch.removed_a_member {
         return Err(Error::Invalid(format!(
             "what only site {0} held is back ({1} snapshots), but its branch had removed a member, so that packs may be \
              gone there: it cannot follow as it is. Take it out with `holdfast site remove`, empty it, and add it again \
              with `holdfast site add`",
-            left.name(),
+            left.site.name(),
             report.snapshots
         )));
     }
     vault
         .append(Proposal::Salvaged(BranchSalvaged {
-            site: left.name().clone(),
+            site: left.site.name().clone(),
             epoch: fork.at.epoch,
             from: fork.at.slot,
             last: branch.last,
@@ -182,9 +185,42 @@ async fn recommit(
     Ok(report)
 }
 
+/// Snapshots that somebody held or took out of the trash on the branch, and that were given up here meanwhile: their bytes
+/// still lie at the site that was left behind.
+///
+/// ORDER: refused before the branch counts as salvaged. Once the site follows, the record that gave them up stands
+/// everywhere, and the sweep deletes there what the hold was meant to keep.
+fn owed(vault: &Vault, left: &Opened, branch: &Branch) -> Result<()> {
+    let state = vault.state();
+    let theirs = &branch.state.catalog;
+    let held = |id: &SessionId, source| {
+        let mut holds = theirs.holds.values();
+        holds.any(|hold| !hold.by_restore && hold.covers(id, source))
+    };
+    let owed: Vec<String> = (theirs.snapshots.iter())
+        .filter(|(id, _)| !state.catalog.snapshots.contains_key(*id))
+        .filter(|(id, snapshot)| {
+            (branch.recovered.contains(*id) && snapshot.trash.is_none())
+                || held(id, &snapshot.source)
+        })
+        .map(|(id, _)| id.to_string())
+        .collect();
+    if owed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "what only site {0} held is back, but snapshots that were held or recovered there have been given up here since: {1}. \
+         Nothing of them is deleted while {0} stays away. Restore them from there with `holdfast rescue restore` and back them up \
+         again, or put the site in its place anew: `holdfast site remove`, empty it, `holdfast site add`",
+        left.site.name(),
+        owed.join(", ")
+    )))
+}
+
 struct Salvage<'a> {
     vault: &'a Arc<Vault>,
     left: Arc<dyn SiteReader>,
+    sweeper: Arc<dyn Sweeper>,
     branch: &'a Branch,
     frames: FrameReader,
     /// Sessions that were opened again for their keys' sake.

@@ -2,13 +2,14 @@
 //!
 //! State: none. What keeps something is said again at the primary; what would take something away is only told.
 
-use holdfast_format::fact::{HoldPlaced, PolicySet, SnapshotsRecovered};
+use holdfast_format::fact::{HoldPlaced, PolicySet, RecipientsSet, SnapshotsRecovered};
 use holdfast_format::{ObjectName, Sealed};
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::{Proposal, State};
 
 use super::Salvage;
 use crate::error::{Error, Result};
+use crate::repair;
 
 impl Salvage<'_> {
     /// The branch may have set new recipients, to whom its keys are sealed.
@@ -18,16 +19,16 @@ impl Salvage<'_> {
         let (Some(theirs), Some(ours)) = (theirs, ours) else {
             return Ok(());
         };
-        if theirs == ours || theirs.generation < ours.generation {
+        if theirs == ours || Some(&theirs) == self.branch.recipients_before.as_ref() {
             return Ok(());
         }
-        if theirs.generation == ours.generation {
+        if Some(&ours) != self.branch.recipients_before.as_ref() {
             self.report.notes.push(
-                "the list of recipients was changed on both sides of the fork: the one here stays. Whoever was added at \
-                 the site that was left behind has to be added again with `holdfast key add-recipient`"
+                "the list of recipients was changed on both sides of the fork: the one here stays. Whoever was added or removed at \
+                 the site that was left behind has to be added or removed again with `holdfast key`"
                     .into(),
             );
-            return Ok(());
+            return self.replace_vault_key(&ours, &theirs).await;
         }
         let name = ObjectName::vault_key(self.vault.header.vault, theirs.generation);
         let object = self.read_hashed(&name, theirs.vault_key).await?;
@@ -38,6 +39,20 @@ impl Salvage<'_> {
         )
         .await?;
         self.vault.append(Proposal::Recipients(theirs)).await?;
+        Ok(())
+    }
+
+    /// Both sides made a list of this generation, each with an object of its own under one name: the one that counts takes the
+    /// other's place at the site that was left behind, else that site could never follow.
+    async fn replace_vault_key(&self, ours: &RecipientsSet, theirs: &RecipientsSet) -> Result<()> {
+        if ours.generation != theirs.generation {
+            return Ok(());
+        }
+        let name = ObjectName::vault_key(self.vault.header.vault, ours.generation);
+        let object = repair::good_copy(self.vault, &name, repair::has_hash(ours.vault_key)).await?;
+        self.sweeper
+            .replace_damaged(&name, Sealed::copied(object))
+            .await?;
         Ok(())
     }
 

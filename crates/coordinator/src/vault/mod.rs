@@ -21,8 +21,7 @@ use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::replicate::Written;
-use holdfast_vault::{Promises, Proposal, SharedState, State, Writer};
+use holdfast_vault::{Budget, Promises, Proposal, SharedState, State, Writer};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,10 @@ use collector::Collector;
 use keeper::Keeper;
 use replica::{Replica, ReplicaArgs, Standing};
 use writer::{LogWriter, Propose, ProposeError};
+
+/// Bytes of packs in memory at once: one being filled, and one and a half on their way. Each vault has its own, so that one
+/// whose primary does not take anything keeps no other waiting.
+const PACKS_BYTES_MAX: usize = 160 << 20;
 
 /// Packs on their way to other members straight from memory, at most.
 const DIRECT_PACKS_MAX: usize = 1;
@@ -58,8 +61,8 @@ pub struct Vault {
     pub promises: Arc<Mutex<Promises>>,
     /// Reads frames.
     pub frames: FrameReader,
-    /// What members were written while packs were made.
-    pub written: Arc<Written>,
+    /// Bounds the packs in memory, over all agents and members of this vault.
+    pub(crate) budget: Budget,
     /// Where index segments are kept.
     pub cache: SegmentCache,
     /// The last record that stands at the primary.
@@ -122,7 +125,7 @@ impl Vault {
             sites,
             shared,
             promises,
-            written: Arc::default(),
+            budget: Budget::of(PACKS_BYTES_MAX),
             cache,
             head,
             stop,
@@ -247,6 +250,9 @@ impl Vault {
             let actor = Replica::spawn_with_mailbox(args, kameo::mailbox::bounded(4));
             replicas.insert(site, (actor, standing));
         }
+        drop(replicas);
+        // One that left is waited for no longer.
+        self.member_moved();
     }
 
     /// A member may be another one by now, or may follow again: its replica looks at once, from the start.
@@ -291,7 +297,7 @@ impl Vault {
     pub fn is_everywhere(&self, at: Position) -> bool {
         self.standings()
             .values()
-            .all(|standing| standing.head.is_some_and(|head| head >= at))
+            .all(|standing| standing.whole && standing.head.is_some_and(|head| head >= at))
     }
 
     /// Told by replicas whenever one has come further.

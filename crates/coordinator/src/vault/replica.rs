@@ -43,6 +43,9 @@ pub struct Standing {
     pub oldest_lacking_millis: Option<i64>,
     /// Whether it has records that are not history.
     pub diverged: bool,
+    /// Whether it holds all that its records need. While it catches up it may not: packs that were swept since are not
+    /// copied, and what moved out of them comes with a later record.
+    pub whole: bool,
 }
 
 /// What the actor starts from.
@@ -66,6 +69,8 @@ pub struct Replica {
     /// Records that the member lacked when the primary's head was where the second part says. Counted once, by listing,
     /// and kept up to date from then on.
     behind: Option<(u64, Position)>,
+    /// The primary's head when this replica began to follow: from there on the member holds all that it needs.
+    whole_from: Option<Position>,
 }
 
 /// There may be something to copy.
@@ -103,6 +108,7 @@ impl Actor for Replica {
             pause: PAUSE_MIN,
             feeder,
             behind: None,
+            whole_from: None,
         })
     }
 
@@ -165,8 +171,7 @@ impl Replica {
                 vault.primary.site.clone(),
                 target.site,
                 vault.shared.clone(),
-                vault.written.clone(),
-                vault.sites.budget.clone(),
+                vault.budget.clone(),
             )
             .await?;
             match started {
@@ -181,6 +186,7 @@ impl Replica {
                     }
                     self.replicator = Some(replicator);
                     self.behind = None;
+                    self.whole_from = vault.state().chain.head;
                 }
                 Err(diverged) => return self.diverged(vault, diverged),
             }
@@ -208,8 +214,10 @@ impl Replica {
         if let Some((behind, _)) = &mut self.behind {
             *behind = behind.saturating_sub(1);
         }
+        let whole = self.whole_from.is_none_or(|from| at >= from);
         self.args.standing.send_modify(|standing| {
             standing.head = Some(at);
+            standing.whole = whole;
             standing.reachable = true;
             standing.trouble.clear();
             standing.lag_records = standing.lag_records.saturating_sub(1);
@@ -297,6 +305,10 @@ impl Replica {
             return Ok(());
         };
         let lag = self.lag(vault, head).await?;
+        let whole = match (head, self.whole_from) {
+            (Some(head), Some(from)) => head >= from,
+            (_, from) => from.is_none(),
+        };
         self.args.standing.send_modify(|standing| {
             let trouble = std::mem::take(&mut standing.trouble);
             *standing = Standing {
@@ -307,6 +319,7 @@ impl Replica {
                 lag_bytes: lag.bytes,
                 oldest_lacking_millis: lag.oldest_millis,
                 diverged: false,
+                whole,
             };
         });
         vault.member_moved();

@@ -224,7 +224,7 @@ impl Stream {
     /// ORDER: what this stream holds gets on its way before it waits, and comes free by itself: so that streams which each
     /// hold a part of a pack never wait for each other.
     pub async fn room(&mut self, bytes: usize) -> Result<()> {
-        let budget = self.vault.sites.budget.clone();
+        let budget = self.vault.budget.clone();
         let share = match budget.try_take(bytes) {
             Some(share) => share,
             None => {
@@ -233,6 +233,9 @@ impl Stream {
                     biased;
                     () = self.vault.stop.cancelled() => {
                         return Err(Error::Unavailable("this coordinator stops or no longer owns the vault; connect again".into()));
+                    }
+                    () = self.replaced.cancelled() => {
+                        return Err(Error::Unavailable("the session goes on in another stream".into()));
                     }
                     share = budget.take(bytes) => share,
                 }
@@ -288,6 +291,10 @@ impl Stream {
         let state = self.vault.state();
         frame.chunks.iter().all(|chunk| {
             state.find(&self.scope, &chunk.id).is_some_and(|ordinal| {
+                // Named bad since: it is wanted once more.
+                if state.catalog.stale.binary_search(&ordinal).is_ok() {
+                    return false;
+                }
                 let own = state.catalog.sessions.get(&self.session);
                 own.is_some_and(|own| {
                     own.named

@@ -29,15 +29,11 @@ pub async fn put_pack(vault: &Arc<Vault>, pack: &Pack) -> Result<()> {
             continue;
         };
         if level {
-            let (vault, name, body) = (vault.clone(), name.clone(), pack.body.clone());
-            let id = pack.footer.pack;
-            let context = vault.context.clone();
-            context.spawn(async move {
-                match opened.site.put_pack(&name, body).await {
-                    Ok(_) => vault.written.note(opened.site.name(), id),
-                    Err(error) => {
-                        tracing::warn!(%site, %error, "a pack was not written; the replicator will");
-                    }
+            let (name, body) = (name.clone(), pack.body.clone());
+            vault.context.spawn(async move {
+                // The replicator looks whether it is there, and copies it where it is not.
+                if let Err(error) = opened.site.put_pack(&name, body).await {
+                    tracing::warn!(%site, %error, "a pack was not written; the replicator will");
                 }
                 drop(permit);
             });

@@ -199,6 +199,15 @@ impl Message<Ended> for LogWriter {
                 }
                 self.begin(context.actor_ref());
             }
+            // Nothing was put: the record could not be made, for example since it would be too large.
+            Err(error) if !message.writer.has_ended() => {
+                tracing::error!(%error, "a record could not be made");
+                self.writer = Some(message.writer);
+                for reply in message.answered {
+                    let _ = reply.send(Err(ProposeError::Ended(again(&error))));
+                }
+                self.begin(context.actor_ref());
+            }
             Err(error) => {
                 tracing::error!(%error, "the log writer stops");
                 self.stop.cancel();
@@ -247,6 +256,14 @@ impl LogWriter {
 
     /// Drafts the next record from what waits, if no append is under way, and sends it off.
     fn begin(&mut self, this: &ActorRef<Self>) {
+        if self.stop.is_cancelled() {
+            // Fenced elsewhere, or being given up: what is still asked for would only make a branch longer.
+            let ended = Error::Fenced("this coordinator no longer owns the vault".into());
+            for waiting in self.waiting.drain(..) {
+                let _ = waiting.reply.send(Err(ProposeError::Ended(again(&ended))));
+            }
+            return;
+        }
         let Some(mut writer) = self.writer.take() else {
             return;
         };

@@ -165,8 +165,7 @@ async fn nothing_is_copied_before_it_is_folded() {
     };
     let source = vault.primary.site.clone();
     let budget = Budget::of(1 << 20);
-    let written = Arc::default();
-    let started = Replicator::start(source, target.clone(), early.clone(), written, budget).await;
+    let started = Replicator::start(source, target.clone(), early.clone(), budget).await;
     let mut replicator = started.unwrap().unwrap();
     let level = async |replicator: &mut Replicator| {
         while replicator.step(None).await.unwrap().unwrap() != Step::Level {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use holdfast_context::Context;
 use holdfast_format::fact::{Claim, Seal};
 use holdfast_format::{Epoch, ObjectName, Position, Record, Sealed, Slot};
-use holdfast_store::{Put, Site};
+use holdfast_store::{Kind, Put, Site};
 use tokio_util::sync::CancellationToken;
 
 use super::reader::LogReader;
@@ -97,7 +97,14 @@ impl<'a> Claiming<'a> {
         until: impl Fn(&takeover::State) -> bool,
     ) -> Result<takeover::State> {
         let new_vault = self.state.chain.head.is_none();
-        let (mut now, mut effect) = self.claimant.start(self.state.chain.next(), new_vault);
+        let sealed = self.state.chain.sealed;
+        let ours = sealed.is_some_and(|sealed| {
+            (sealed.next_epoch, sealed.next_nonce) == (self.claimant.epoch, self.claimant.nonce)
+        });
+        // The claimant's own seal is folded already: only the claim is left to do.
+        let (mut now, mut effect) = self
+            .claimant
+            .start(self.state.chain.next(), new_vault || ours);
         while effect != takeover::Effect::End && !until(&now) {
             if stop.is_cancelled() {
                 return Err(Error::Unavailable("the coordinator is stopping".into()));
@@ -235,6 +242,10 @@ impl<'a> Claiming<'a> {
                 takeover::Event::Created
             }
             Ok(Put::Exists) => takeover::Event::Exists,
+            // Refused by the site's own word, and not for the moment: a person must act, and whoever waits must hear of it.
+            Err(error) if error.is_determinate() && error.kind() != Kind::Retry => {
+                return Err(error.into());
+            }
             Err(error) => {
                 tracing::warn!(site = %self.site.name(), %error, "the log cannot be written yet");
                 if error.is_determinate() {

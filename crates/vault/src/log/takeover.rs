@@ -102,9 +102,10 @@ impl Claimant {
     }
 
     /// The first state and effect; `next` is where the folded history goes on. The first claim of a new vault has no
-    /// epoch to seal: its claimant's epoch is `next`'s.
-    pub fn start(&self, next: Position, new_vault: bool) -> (State, Effect) {
-        if new_vault {
+    /// epoch to seal: its claimant's epoch is `next`'s. Nor is there one left to seal where the claimant's own seal is the
+    /// head (`ready`).
+    pub fn start(&self, next: Position, ready: bool) -> (State, Effect) {
+        if ready {
             (State::Claiming, Effect::PutClaim)
         } else {
             (State::Following(next), Effect::Read(next))

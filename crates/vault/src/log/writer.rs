@@ -216,6 +216,11 @@ impl Writer {
         Ok(record)
     }
 
+    /// Whether nothing is appended any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Ends this writer: nothing is appended any more.
     pub fn end(&mut self) {
         self.ended = true;

@@ -44,6 +44,17 @@ pub(super) fn check(
             commit,
         } => packs_and_commit(state, *session, packs, commit.as_ref()),
         Proposal::Copies { packs, fresh } => {
+            for pack in packs {
+                let live = |key| {
+                    let known = catalog.keys.get(key);
+                    known.is_some_and(|known| {
+                        known.condemned.is_none() && known.scope == pack.footer.scope
+                    })
+                };
+                if !pack.footer.keys.iter().all(live) {
+                    return invalid("a copied pack uses a data key that is not live in its scope");
+                }
+            }
             let mut namer = Namer::new(state.index.next(), |scope: &Scope, id: &ChunkId| {
                 state.find(scope, id)
             });
@@ -61,7 +72,9 @@ pub(super) fn check(
                 return invalid("its snapshot is here already");
             }
             let known = catalog.keys.get(&open.key.key);
-            if known.is_some_and(|k| k.condemned.is_some() || k.reference != open.key) {
+            if known.is_some_and(|k| {
+                k.condemned.is_some() || k.reference != open.key || k.scope != open.scope
+            }) {
                 return invalid("its data key was given up here, or is another by now");
             }
             match catalog.sessions.contains_key(&open.session) {
@@ -284,7 +297,15 @@ fn check_commit<F: Fn(&Scope, &ChunkId) -> Option<Ordinal>>(
         if ordinal >= bound || !seen.insert(ordinal.0) {
             continue;
         }
-        if !state.index.is_live(ordinal) {
+        let is_stale = state.catalog.stale.binary_search(&ordinal).is_ok();
+        let sent_now = || {
+            let id = state.index.id(ordinal);
+            packs.iter().any(|pack| {
+                let mut chunks = pack.footer.chunks.iter();
+                chunks.any(|chunk| Some(chunk.id) == id)
+            })
+        };
+        if !state.index.is_live(ordinal) || (is_stale && !sent_now()) {
             missing.extend(state.index.id(ordinal));
         } else if is_new(ordinal) {
             open.extend(state.index.refs(ordinal));

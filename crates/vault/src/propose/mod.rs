@@ -13,7 +13,7 @@ use holdfast_format::fact::{
     SnapshotsRecovered, SnapshotsTrashed, Swept,
 };
 use holdfast_format::naming::MissingChildren;
-use holdfast_format::{ChunkId, Fact, Pack, SessionId};
+use holdfast_format::{ChunkId, Fact, KeyId, Pack, SessionId};
 
 use check::check;
 pub use check::may_own;
@@ -138,6 +138,7 @@ pub enum Outcome {
 pub struct Draft {
     facts: Vec<Fact>,
     touched: HashSet<SessionId>,
+    keys: HashSet<KeyId>,
     packs_named: bool,
     alone: bool,
 }
@@ -170,6 +171,12 @@ impl Draft {
         {
             return Outcome::Later;
         }
+        // The fold refuses a key's second opening: whoever comes with the same key waits, and is refused by name then.
+        if let Proposal::Open(open) = proposal
+            && self.keys.contains(&open.key.key)
+        {
+            return Outcome::Later;
+        }
         // Ordinals are handed out from the state: a second set of packs waits for the next record.
         if names_packs(proposal) && self.packs_named {
             return Outcome::Later;
@@ -180,6 +187,9 @@ impl Draft {
             Ok(facts) => {
                 self.facts.extend(facts);
                 self.touched.extend(session_of(proposal));
+                if let Proposal::Open(open) = proposal {
+                    self.keys.insert(open.key.key);
+                }
                 self.packs_named |= names_packs(proposal);
                 self.alone = must_be_alone(proposal);
                 Outcome::Taken
