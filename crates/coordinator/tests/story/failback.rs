@@ -63,7 +63,7 @@ async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
 }
 
 /// Puts something in a site's place that no coordinator takes for a site, or for room for one.
-fn hide(folder: &Path, name: &str) {
+pub(crate) fn hide(folder: &Path, name: &str) {
     std::fs::write(folder.join(format!("{name}-away")), "away").unwrap();
     show_other(folder, name);
 }
@@ -75,7 +75,7 @@ fn show_other(folder: &Path, name: &str) {
     rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, flags).unwrap();
 }
 
-fn show(folder: &Path, name: &str) {
+pub(crate) fn show(folder: &Path, name: &str) {
     show_other(folder, name);
     std::fs::remove_file(folder.join(format!("{name}-away"))).unwrap();
 }

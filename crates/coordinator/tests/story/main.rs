@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
+mod adversary;
 mod failback;
 mod life;
 mod upkeep;
