@@ -165,8 +165,7 @@ impl Node {
 
     /// The lease that ownership stands under.
     pub fn lease(&self) -> LeaseId {
-        let lease = self.lease.read().unwrap_or_else(PoisonError::into_inner);
-        lease.clone()
+        *self.lease.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lease has ended: takes a new one, and with it what was owned here and nobody else has taken since.
@@ -176,7 +175,7 @@ impl Node {
             .register(&self.info(), self.options.lease)
             .await
             .map_err(from_placement)?;
-        *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
+        *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease;
         for slot in self.list() {
             let Some(vault) = slot.vault else { continue };
             let (id, epoch) = (slot.header.vault, vault.claimant.epoch);
