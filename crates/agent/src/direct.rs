@@ -14,7 +14,7 @@ use holdfast_format::{
 };
 use holdfast_store::SiteReader;
 use holdfast_vault::fetch::{FrameReader, locate};
-use holdfast_vault::{SegmentCache, State, open_state};
+use holdfast_vault::{SegmentCache, State, open_readable};
 
 use crate::error::{Error, Result};
 use crate::source::{ChunkSource, Fetched, Loss};
@@ -25,6 +25,7 @@ pub struct DirectVault {
     context: Context,
     site: Arc<dyn SiteReader>,
     state: State,
+    damage: Option<String>,
     secrets: VaultSecrets,
     identity: Identity,
     frames: FrameReader,
@@ -67,7 +68,7 @@ impl DirectVault {
         vault: VaultId,
         identity: Identity,
     ) -> Result<Arc<Self>> {
-        let state = open_state(&site, vault, &SegmentCache::Memory)
+        let (state, wrong) = open_readable(&site, vault, &SegmentCache::Memory)
             .await
             .map_err(from_vault)?;
         if identity
@@ -96,11 +97,17 @@ impl DirectVault {
             context,
             frames: FrameReader::new(vault),
             site,
+            damage: wrong.map(|error| error.to_string()),
             state,
             secrets,
             identity,
             keys: Mutex::default(),
         }))
+    }
+
+    /// What is wrong with the log behind what was folded: later snapshots may exist that cannot be seen here.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
     }
 
     /// The folded log.

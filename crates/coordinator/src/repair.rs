@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::pack::verify_pack;
 use holdfast_format::{
-    Hash, ObjectName, PackOrdinal, Record, Sealed, SiteName, Slot, VaultHeader, VaultId,
+    Hash, ObjectName, PackOrdinal, Position, Record, Sealed, SiteName, Slot, VaultHeader, VaultId,
 };
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::fetch::BadCopy;
@@ -151,7 +151,7 @@ where
 
 /// Repairs records at one site that do not read or are missing below later ones, from another member's verified log.
 /// Gives how many.
-pub async fn log(vault: &Arc<Vault>, bad: &Opened) -> Result<u64> {
+pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> Result<u64> {
     let id = vault.header.vault;
     for good in vault.read_sites(None).await? {
         if good.name() == bad.site.name() {
@@ -162,29 +162,22 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened) -> Result<u64> {
         if here.follow(&mut state).await.is_err() {
             continue;
         }
-        return copy_records(vault, bad, &mut here, &state).await;
+        return records(id, bad, &mut here, &state, stood).await;
     }
     Err(Error::Corrupt(
         "no other site has a whole log to repair from".into(),
     ))
 }
 
-async fn copy_records(
-    vault: &Arc<Vault>,
-    bad: &Opened,
-    good: &mut LogReader,
-    state: &State,
-) -> Result<u64> {
-    records(vault.header.vault, bad, good, state).await
-}
-
 /// Puts records of a verified log in the place of those that do not read, or are missing, at a site: in all epochs that
-/// have a folder there, up to the site's own last record. `state` is the good log's fold.
+/// have a folder there, up to the site's own last record, or up to the last that is known to have stood there. `state` is
+/// the good log's fold.
 pub(crate) async fn records(
     id: VaultId,
     bad: &Opened,
     good: &mut LogReader,
     state: &State,
+    stood: Option<Position>,
 ) -> Result<u64> {
     let reader: Arc<dyn SiteReader> = bad.site.clone();
     let there = LogReader::new(reader, id);
@@ -193,8 +186,10 @@ pub(crate) async fn records(
         let Some(last) = there.slots(epoch, Slot(0)).await?.last().copied() else {
             continue;
         };
-        for slot in 0..=last.slot.0 {
-            let at = holdfast_format::Position {
+        let stood = stood.filter(|stood| stood.epoch == epoch);
+        let end = stood.map_or(last.slot, |stood| stood.slot.max(last.slot));
+        for slot in 0..=end.0 {
+            let at = Position {
                 epoch,
                 slot: Slot(slot),
             };

@@ -310,7 +310,7 @@ impl Node {
         if let Err(Error::Corrupt(why)) = &own {
             tracing::error!(site = %name, %from, why, "the primary's log is damaged; it is repaired");
             let mut log = LogReader::new(good.clone(), id);
-            repair::records(id, &primary, &mut log, state).await?;
+            repair::records(id, &primary, &mut log, state, None).await?;
             own = open_state(&reader, id, &self.cache_of(id)).await;
         }
         let own = own?;

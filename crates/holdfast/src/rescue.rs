@@ -138,6 +138,11 @@ async fn open(call: &Call, args: &SiteArgs, identity: Identity) -> Outcome<Rescu
         }
     };
     let vault = DirectVault::open(call.context.clone(), site, id, identity).await?;
+    if let Some(why) = vault.damage() {
+        call.remark(format_args!(
+            "the vault's log is damaged here: {why}. What was committed before that is shown; another site may have it all"
+        ));
+    }
     let mut snapshots: Vec<SnapshotInfo> = vault
         .state()
         .catalog
@@ -160,7 +165,10 @@ pub(crate) async fn run(call: &Call, command: RescueCommand) -> Outcome<Exit> {
             let mut all = vault.snapshots.clone();
             all.retain(|info| args.source.as_ref().is_none_or(|name| info.source == *name));
             snapshots::show(call, &all)?;
-            Ok(Exit::Done)
+            Ok(match vault.vault.damage() {
+                None => Exit::Done,
+                Some(_) => Exit::Partial,
+            })
         }
         RescueCommand::Restore(args) => {
             let identity = args.site.identity.read()?;

@@ -20,6 +20,6 @@ pub use error::{Error, Result};
 pub use fold::{Catalog, State};
 pub use log::reader::LogReader;
 pub use log::writer::{Credentials, SharedState, Takeover, Writer};
-pub use open::open_state;
+pub use open::{open_readable, open_state};
 pub use promises::Promises;
 pub use propose::{Commit, Draft, Outcome, Proposal, Refusal};

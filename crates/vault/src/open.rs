@@ -60,3 +60,29 @@ async fn from_checkpoint(
         "the log does not name the checkpoint".into(),
     ))
 }
+
+/// The same, where only a part of the log may read: what is wrong behind the state that it gives, if anything is. For a
+/// rescue alone: whoever appended behind such a state would fork the history.
+pub async fn open_readable(
+    site: &Arc<dyn SiteReader>,
+    vault: VaultId,
+    cache: &SegmentCache,
+) -> Result<(State, Option<Error>)> {
+    match open_state(site, vault, cache).await {
+        Ok(state) => return Ok((state, None)),
+        Err(Error::Corrupt(why)) => {
+            tracing::warn!(site = %site.name(), why, "the log is damaged; what reads of it is taken");
+        }
+        Err(error) => return Err(error),
+    }
+    let mut reader = LogReader::new(site.clone(), vault);
+    let Some(header) = reader.header().await? else {
+        return Err(Error::Missing(format!(
+            "vault {vault} at site {}",
+            site.name()
+        )));
+    };
+    let mut state = State::start(header);
+    let wrong = reader.follow_readable(&mut state).await?;
+    Ok((state, wrong))
+}

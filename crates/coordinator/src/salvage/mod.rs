@@ -12,8 +12,8 @@ mod words;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use holdfast_format::fact::{BranchSalvaged, SessionEnded, SnapshotCommitted};
-use holdfast_format::{KeyId, ObjectName, Sealed, SessionId, SiteName};
+use holdfast_format::fact::{BranchSalvaged, SessionEnded, SessionOpened, SnapshotCommitted};
+use holdfast_format::{Fact, KeyId, ObjectName, Sealed, SessionId, SiteName};
 use holdfast_placement::Progress;
 use holdfast_store::{Opened, Site, SiteReader, Sweeper};
 use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
@@ -21,7 +21,7 @@ use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{Proposal, State};
+use holdfast_vault::{LogReader, Proposal, State};
 
 use crate::error::{Error, Result, from_placement};
 use crate::node::Node;
@@ -279,7 +279,7 @@ impl Salvage<'_> {
             return Ok(());
         }
         let open = match of {
-            Some((id, session)) => holdfast_format::fact::SessionOpened {
+            Some((id, session)) => SessionOpened {
                 session: id,
                 source: session.source.clone(),
                 scope: session.scope.clone(),
@@ -287,12 +287,10 @@ impl Salvage<'_> {
                 agent: session.agent.clone(),
                 tags: session.tags.clone(),
             },
-            None => self.branch.opened.get(&key).cloned().ok_or_else(|| {
-                Error::Corrupt(format!(
-                    "key {key} of the branch at site {} is named by no session there",
-                    self.left.name()
-                ))
-            })?,
+            None => match self.branch.opened.get(&key) {
+                Some(open) => open.clone(),
+                None => self.opened_before(key).await?,
+            },
         };
         let (vault, reference) = (self.vault.header.vault, open.key);
         let name = ObjectName::session_key(vault, reference.key, reference.generation);
@@ -308,6 +306,41 @@ impl Salvage<'_> {
         self.vault.promises().attach(session);
         self.reopened.insert(session);
         Ok(())
+    }
+
+    /// The opening of a data key from before the fork, which was given up and swept here since. Its session is over, so
+    /// that the key comes back under a session of its own.
+    async fn opened_before(&self, key: KeyId) -> Result<SessionOpened> {
+        let named = self
+            .branch
+            .state
+            .catalog
+            .keys
+            .get(&key)
+            .map(|info| info.added);
+        let record = match named {
+            Some(at) => {
+                let reader = self.left.clone();
+                let log = LogReader::new(reader, self.vault.header.vault);
+                log.read_raw(at).await?
+            }
+            None => None,
+        };
+        let facts = record.iter().flat_map(|record| &record.body.facts.0);
+        let mut opens = facts.filter_map(|fact| match fact {
+            Fact::SessionOpened(open) if open.key.key == key => Some(open),
+            _ => None,
+        });
+        let open = opens.next().ok_or_else(|| {
+            Error::Corrupt(format!(
+                "key {key} of the branch at site {} is named by no session there",
+                self.left.name()
+            ))
+        })?;
+        Ok(SessionOpened {
+            session: SessionId(self.vault.context.random()),
+            ..open.clone()
+        })
     }
 
     async fn read_hashed(

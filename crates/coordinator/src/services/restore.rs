@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use holdfast_format::fact::{Cover, HoldPlaced, HoldReleased};
-use holdfast_format::{ChunkKind, Frame, HoldId, ObjectName, Scope, SiteName};
+use holdfast_format::{ChunkKind, Frame, HoldId, ObjectName, Ordinal, Scope, SiteName};
 use holdfast_proto::v1;
 use holdfast_proto::v1::fetch_response::Kind as Given;
 use holdfast_proto::v1::restore_server::Restore;
@@ -217,6 +217,10 @@ impl Service {
                 .map(|read| async move { vault.frames.fetch(sites, &read).await })
                 .buffer_unordered(PACKS_AT_ONCE);
             while let Some(fetched) = fetched.next().await {
+                // Asked of one site alone, nothing is known of the others.
+                if sites.len() == vault.state().catalog.members.len() {
+                    name_lost(vault, scope, &fetched);
+                }
                 give(vault, to, number, fetched).await?;
             }
             tell(to, number, Given::Done(v1::Done {})).await?;
@@ -231,6 +235,28 @@ async fn tell(to: &Sender, number: u64, kind: Given) -> Result<()> {
     }))
     .await
     .map_err(|_| Error::Unavailable("the client is gone".into()))
+}
+
+/// What no site can give is named, beside the restore, so that the next backup sends it again.
+fn name_lost(vault: &Arc<Vault>, scope: &Scope, fetched: &Fetched) {
+    let lost: Vec<Ordinal> = {
+        let state = vault.state();
+        let certain = fetched.lost.iter().map(|(id, _)| id);
+        let certain = certain.filter(|id| !fetched.doubtful.contains(id));
+        let known = certain.filter_map(|id| state.find(scope, id));
+        known
+            .filter(|ordinal| state.catalog.stale.binary_search(ordinal).is_err())
+            .collect()
+    };
+    if lost.is_empty() {
+        return;
+    }
+    let (vault, context) = (vault.clone(), vault.context.clone());
+    context.spawn(async move {
+        if let Err(error) = repair::name_lost(&vault, lost, "restore").await {
+            tracing::error!(vault = %vault.header.name, %error, "what was lost is not named yet; `holdfast verify --read-data` names it");
+        }
+    });
 }
 
 async fn give(vault: &Arc<Vault>, to: &Sender, number: u64, fetched: Fetched) -> Result<()> {

@@ -13,7 +13,7 @@ use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, SiteName, Snapshot
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
 use holdfast_store::{Opened, SiteReader};
-use holdfast_vault::fetch::PackRead;
+use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::{KeyInfo, PackInfo};
 use holdfast_vault::{LogReader, Proposal, State};
 use roaring::RoaringTreemap;
@@ -211,18 +211,34 @@ impl Check<'_> {
             let followed = log.follow(&mut state).await;
             (state.chain.head, followed.err())
         };
+        // What this owner knows to stand there: at the primary all that it appended, at a member all that was copied.
+        let stands = match name == vault.primary.site.name() {
+            true => vault.state().chain.head,
+            false => vault
+                .standings()
+                .get(name)
+                .and_then(|standing| standing.head),
+        };
         let (head, wrong) = follow().await;
-        let Some(error) = wrong else { return Ok(head) };
+        let error = match wrong {
+            Some(error) => error,
+            None if head >= stands => return Ok(head),
+            None => Error::Corrupt(format!(
+                "its last records are missing: it ends at {}, and records up to {} stood there",
+                head.map_or_else(|| "nothing".into(), |at| at.to_string()),
+                stands.map_or_else(|| "nothing".into(), |at| at.to_string())
+            )),
+        };
         let mut finding = Finding::of("log", error.to_string());
         if self.request.repair {
-            let mending = repair::log(&vault, opened).await.map(|_| ());
+            let mending = repair::log(&vault, opened, stands).await.map(|_| ());
             finding.repaired = mended(name, mending);
         }
         let again = match finding.repaired {
             true => follow().await,
             false => (head, None),
         };
-        finding.repaired &= again.1.is_none();
+        finding.repaired &= again.1.is_none() && again.0 >= stands;
         self.find(name, finding).await?;
         Ok(again.0)
     }
@@ -402,7 +418,9 @@ impl Check<'_> {
                 }
             };
             let sites = self.vault.read_sites(None).await?;
-            let fetched = self.vault.frames.fetch(&sites, &read).await;
+            // A reader without memory: a footer that it kept from before the damage would hide it.
+            let reader = FrameReader::new(self.vault.header.vault);
+            let fetched = reader.fetch(&sites, &read).await;
             let state = self.vault.state();
             let gone = fetched.lost.iter().map(|(id, _)| id);
             let gone = gone.filter(|id| !fetched.doubtful.contains(id));

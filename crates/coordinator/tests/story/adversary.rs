@@ -15,7 +15,7 @@ use holdfast_vault::fetch::{FrameReader, locate};
 use holdfast_vault::replicate::{Replicator, Step};
 use holdfast_vault::{Budget, Commit, Proposal, SegmentCache, open_state};
 
-use crate::failback::{hide, show};
+use crate::failback::{hide, show, swap};
 use crate::world::{World, body, node, site, walk, world};
 
 /// Whether a vault can be opened again from its primary.
@@ -301,5 +301,44 @@ async fn a_lease_that_ended_is_taken_anew() {
     let owned = tokio::time::timeout(Duration::from_secs(60), owned).await;
     owned.unwrap_or_else(|_| panic!("never owned again; the failover: {:?}", moved.err()));
     assert_ne!(world.node.lease(), lease);
+    world.node.shut_down().await;
+}
+
+/// The on-site disk is cut off with a snapshot that only it has, is replaced by an empty one, and what its snapshot shares
+/// with history is given up meanwhile, keys and all. Then the old disk comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_comes_back_after_its_shared_keys_were_swept() {
+    let (world, vault) = world().await;
+    let folder = world.folder.path().to_owned();
+    let (shared, fresh) = (body(1, 50_000), body(2, 40_000));
+    let (first, _) = world.backup(&vault, std::slice::from_ref(&shared)).await;
+    world.everywhere(&vault).await;
+    hide(&folder, "offsite");
+    let only_here = [shared, fresh];
+    let (second, root) = world.backup(&vault, &only_here).await;
+    show(&folder, "offsite");
+    hide(&folder, "onsite");
+    let slot = world.node.find("db").unwrap();
+    let to = site("offsite");
+    let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
+    let moved = failover::carry_out(&world.node, &slot, &to, &plan).await;
+    let vault = moved.unwrap();
+    assert!(!vault.state().catalog.snapshots.contains_key(&second));
+    std::fs::remove_file(folder.join("onsite")).unwrap();
+    bring_back(&world, &vault, "onsite").await.unwrap();
+    world.backup(&vault, &[body(3, 1000)]).await;
+    world.everywhere(&vault).await;
+    trash(&vault, first).await;
+    while !world.collect(&vault).await.0 {
+        world.everywhere(&vault).await;
+    }
+    swap(&folder, "onsite");
+    let salvaged = bring_back(&world, &vault, "onsite").await.unwrap();
+    assert_eq!(salvaged.snapshots, 1, "{salvaged:?}");
+    world.everywhere(&vault).await;
+    for name in ["onsite", "offsite"] {
+        let read = world.read(&vault, Some(&site(name)), &root).await;
+        assert_eq!(read, only_here);
+    }
     world.node.shut_down().await;
 }

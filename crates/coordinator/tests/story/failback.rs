@@ -65,18 +65,18 @@ async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
 /// Puts something in a site's place that no coordinator takes for a site, or for room for one.
 pub(crate) fn hide(folder: &Path, name: &str) {
     std::fs::write(folder.join(format!("{name}-away")), "away").unwrap();
-    show_other(folder, name);
+    swap(folder, name);
 }
 
 /// In one step, so that a coordinator that looks meanwhile never finds the place empty.
-fn show_other(folder: &Path, name: &str) {
+pub(crate) fn swap(folder: &Path, name: &str) {
     let (one, other) = (folder.join(name), folder.join(format!("{name}-away")));
     let flags = rustix::fs::RenameFlags::EXCHANGE;
     rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, flags).unwrap();
 }
 
 pub(crate) fn show(folder: &Path, name: &str) {
-    show_other(folder, name);
+    swap(folder, name);
     std::fs::remove_file(folder.join(format!("{name}-away"))).unwrap();
 }
 

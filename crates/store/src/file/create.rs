@@ -76,7 +76,6 @@ impl Objects {
         let writing = |errno| self.failed("replacing", name, errno);
         self.check("replacing", name)?;
         let root = self.folder.enter()?;
-        self.make_folders(&root, name).map_err(writing)?;
         let mut staging = Staging::create(root.fd(), chance).map_err(writing)?;
         write_parts(staging.file(), body.parts(), |bytes| {
             self.tally.written(bytes);
@@ -87,6 +86,9 @@ impl Objects {
             .file()
             .sync_all()
             .map_err(|error| self.failed_io("replacing", name, &error))?;
+        // The object's folder may be gone with it, although it was seen before.
+        lock(&self.durable).clear();
+        self.make_folders(&root, name).map_err(writing)?;
         staging.rename(root.fd(), name.as_str()).map_err(writing)?;
         sync_below(root.fd(), folder_of(name.as_str()))
             .map_err(|errno| writing(errno).indeterminate())?;

@@ -161,6 +161,37 @@ impl LogReader {
         }))
     }
 
+    /// Folds what stands there behind the state's head for as long as it reads, one record after the other. Gives what is
+    /// wrong where it ends before the log does: for a rescue, which takes what it can get.
+    pub async fn follow_readable(&mut self, state: &mut State) -> Result<Option<Error>> {
+        loop {
+            let next = state.chain.next();
+            // Whether a branch ends the epoch stands in its last record, which may be the damaged one.
+            let branch = match self.branch(next.epoch).await {
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                branch => branch.ok().flatten(),
+            };
+            let record = match branch.filter(|branch| next.slot >= branch.ends_at) {
+                Some(branch) => Record::open(self.vault, next, branch.survivor)
+                    .map(Some)
+                    .map_err(Error::from),
+                None => self.read_raw(next).await,
+            };
+            match record {
+                Ok(Some(record)) => state.take(&record)?,
+                Ok(None) if self.slots(next.epoch, next.slot).await?.is_empty() => return Ok(None),
+                Ok(None) => {
+                    return Ok(Some(Error::Corrupt(format!(
+                        "record {next} is missing at site {}, and later ones stand there",
+                        self.site.name()
+                    ))));
+                }
+                Err(error @ (Error::Unavailable(_) | Error::TooNew(_))) => return Err(error),
+                Err(error) => return Ok(Some(error)),
+            }
+        }
+    }
+
     /// Folds everything that stands there behind the state's head; gives the number of records. Reads ahead.
     pub async fn follow(&mut self, state: &mut State) -> Result<u64> {
         let mut taken = 0;

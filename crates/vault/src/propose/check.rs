@@ -104,7 +104,13 @@ pub(super) fn check(
                 let Some(snapshot) = catalog.snapshots.get(id) else {
                     return missing(format!("snapshot {id}"));
                 };
-                if catalog.is_held(id, &snapshot.source, now_millis) {
+                // A running restore keeps the bytes, in the trash too; it is no reason against forgetting.
+                let mut holds = catalog.holds.values();
+                if holds.any(|hold| {
+                    !hold.by_restore
+                        && hold.in_force(now_millis)
+                        && hold.covers(id, &snapshot.source)
+                }) {
                     return Err(Refusal::Invalid(format!(
                         "a hold covers snapshot {id}; `holdfast hold list` shows it, `holdfast hold release` ends it"
                     )));
