@@ -64,7 +64,7 @@ pub struct Writer {
 impl Writer {
     /// Takes a vault over at `site`: follows its log from `state`, seals the epoch that is open, claims the claimant's.
     /// A new vault's `state` has no record yet; its first epoch is 1. If the claimant's own seal stands there already
-    /// (see [`seal`]), only the claim is left to do.
+    /// (see [`super::claim::seal`]), only the claim is left to do.
     pub async fn take_over(
         context: &Context,
         site: Arc<dyn Site>,
