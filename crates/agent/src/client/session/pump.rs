@@ -267,7 +267,17 @@ impl Pump {
                 attempts: self.outage.attempts(),
                 why: sentence(&status),
             });
-            tracing::info!(attempts = self.outage.attempts(), why = %sentence(&status), "the stream broke");
+            // Said at once, then ever more rarely: nobody should wait for minutes without a word.
+            let (attempts, why) = (self.outage.attempts(), sentence(&status));
+            if attempts.is_power_of_two() {
+                tracing::warn!(
+                    attempts,
+                    why,
+                    "the connection to the coordinator is lost; it is tried again, for a quarter of an hour"
+                );
+            } else {
+                tracing::info!(attempts, why, "the stream broke");
+            }
             if !self.outage.wait().await {
                 return Err(Error::Unavailable {
                     what: "the coordinator".into(),
