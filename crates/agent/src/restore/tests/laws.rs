@@ -143,3 +143,25 @@ proptest! {
         prop_assert_eq!((again.bytes_written, again.deleted), (0, 0));
     }
 }
+
+/// A file that is nothing but a hole writes no byte: what stood there before must go all the same.
+#[test]
+fn a_hole_takes_the_place_of_what_stood_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let builder = Builder::new();
+    for before in [&b""[..], b"x", b"longer than the hole"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = scratch.path().join("target");
+        let go = |root: ChunkId, options: crate::restore::RestoreOptions| {
+            let restored = run_with(&builder, root, &options, false, Default::default());
+            assert!(runtime.block_on(restored).unwrap().complete());
+        };
+        go(
+            builder.snapshot(vec![builder.file("c", before)]),
+            into(&target),
+        );
+        let hole = builder.file_of("c", &[(None, 1)]);
+        go(builder.snapshot(vec![hole]), delta_into(&target));
+        assert_eq!(std::fs::read(target.join("c")).unwrap(), [0], "{before:?}");
+    }
+}

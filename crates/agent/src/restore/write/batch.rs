@@ -320,6 +320,9 @@ impl Piece {
         if self.extent.chunk.is_none() {
             if in_place && !same {
                 hole::punch(&*job.out(run)?, self.at, len)?;
+            } else if !in_place && !keeps {
+                // A hole writes nothing: without a file begun for it, what stands there would be taken for right.
+                job.out(run)?;
             }
             job.done(run, Done::Hole, len);
             return Ok(());
