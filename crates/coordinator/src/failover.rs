@@ -12,7 +12,7 @@ use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::read_header;
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
-use holdfast_vault::{Budget, SharedState, State, open_state};
+use holdfast_vault::{Budget, Guard, SharedState, State, open_state};
 
 use crate::error::{Error, Result, from_placement};
 use crate::node::{Node, Slot};
@@ -179,7 +179,9 @@ pub async fn carry_out(
     let claimant = match plan.primary_answers {
         true => seal_and_drain(node, slot, &plan.from, &target).await?,
         false => {
-            gather(node, id, &plan.from, &target).await?;
+            if Guard::OthersGathered.stands() {
+                gather(node, id, &plan.from, &target).await?;
+            }
             None
         }
     };
@@ -208,6 +210,13 @@ async fn seal_and_drain(
         let there: Arc<dyn SiteReader> = target.clone();
         if let Standing::Diverged(diverged) = standing(&reader, &there, &state).await? {
             return Err(apart(target.name(), &diverged));
+        }
+        if !Guard::SealBeforeDrain.stands() {
+            drain(state.clone(), source.clone(), target.clone()).await?;
+            let claimant = node.new_claimant(id, &state).await?;
+            let (context, stop) = (&node.context, &node.stop);
+            seal(context, target.clone(), &credentials, claimant, state, stop).await?;
+            return Ok(Some(claimant));
         }
         let unsealed = state.clone();
         let claimant = node.new_claimant(id, &state).await?;

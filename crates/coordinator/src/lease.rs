@@ -59,6 +59,7 @@ impl LeaseKeeper {
         node.context.spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(period) => {}
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_context::Context;
 use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
 use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
-use holdfast_store::SiteOptions;
+use holdfast_store::OpenSites;
 use holdfast_vault::SegmentCache;
 use holdfast_vault::log::reader::list_vaults;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,8 @@ pub struct Options {
     pub addresses: Vec<String>,
     /// Sites: name and URL.
     pub sites: Vec<(SiteName, String)>,
-    /// How sites are spoken to.
-    pub site_options: SiteOptions,
+    /// Opens them.
+    pub opener: Arc<dyn OpenSites>,
     /// How long a lease lasts without renewal. Liveness only.
     pub lease: Duration,
     /// Signs records.
@@ -105,7 +105,7 @@ impl Node {
             .register(&info(&options, started_millis), options.lease)
             .await
             .map_err(from_placement)?;
-        let sites = Arc::new(Sites::new(context.clone(), options.site_options.clone()));
+        let sites = Arc::new(Sites::new(options.opener.clone()));
         for (name, url) in &options.sites {
             sites.add(name.clone(), url)?;
         }
@@ -157,6 +157,7 @@ impl Node {
                 let _ = first.send(());
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
             }

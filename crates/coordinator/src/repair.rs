@@ -13,7 +13,7 @@ use holdfast_format::{
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::PackInfo;
-use holdfast_vault::{LogReader, Proposal, State};
+use holdfast_vault::{Guard, LogReader, Proposal, State};
 
 use crate::error::{Error, Result};
 use crate::vault::Vault;
@@ -203,10 +203,11 @@ pub(crate) async fn records(
             match bad.site.get(&name).await? {
                 Some(object) if object == record.object => continue,
                 Some(object)
-                    if !matches!(
-                        Record::open(id, at, object.clone()).map_err(Error::from),
-                        Err(Error::Corrupt(_))
-                    ) =>
+                    if Guard::BranchIsNoDamage.stands()
+                        && !matches!(
+                            Record::open(id, at, object.clone()).map_err(Error::from),
+                            Err(Error::Corrupt(_))
+                        ) =>
                 {
                     return Err(Error::Invalid(format!(
                         "site {} holds another record at {at}: that is no damage but a branch; see `holdfast failback`",

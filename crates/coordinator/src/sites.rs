@@ -4,19 +4,17 @@
 //! opened blocks nobody; it is tried again.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use holdfast_context::Context;
 use holdfast_format::SiteName;
-use holdfast_store::{Kind, Opened, SiteOptions, open_for_writing};
+use holdfast_store::{Kind, OpenSites, Opened};
 
 use crate::error::{Error, Result};
 
 /// The sites.
 #[derive(Debug)]
 pub struct Sites {
-    context: Context,
-    options: SiteOptions,
+    opener: Arc<dyn OpenSites>,
     known: RwLock<BTreeMap<SiteName, Known>>,
 }
 
@@ -31,10 +29,9 @@ struct Known {
 
 impl Sites {
     /// No sites yet.
-    pub fn new(context: Context, options: SiteOptions) -> Self {
+    pub fn new(opener: Arc<dyn OpenSites>) -> Self {
         Self {
-            context,
-            options,
+            opener,
             known: RwLock::default(),
         }
     }
@@ -91,11 +88,7 @@ impl Sites {
         if let Some(opened) = known.opened {
             return Ok(opened);
         }
-        let options = SiteOptions {
-            create: !known.held,
-            ..self.options.clone()
-        };
-        let opened = open_for_writing(&self.context, name.clone(), &known.url, &options).await;
+        let opened = self.opener.open(name, &known.url, !known.held).await;
         let mut sites = self.write();
         let Some(slot) = sites.get_mut(name) else {
             return Err(Error::Missing(format!("site {name}")));

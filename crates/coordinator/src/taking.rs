@@ -13,7 +13,7 @@ use holdfast_store::SiteReader;
 use holdfast_vault::branch::find_fork;
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{Credentials, LogReader, State, Takeover, Writer, open_state};
+use holdfast_vault::{Credentials, Guard, LogReader, State, Takeover, Writer, open_state};
 
 use crate::error::{Error, Result, from_placement};
 use crate::failover::{self, ANSWER_WITHIN};
@@ -114,7 +114,7 @@ impl Node {
         }
         let mut floor = state.chain.next().epoch;
         let known = self.placement.vaults().await.map_err(from_placement)?;
-        if known.iter().all(|entry| entry.vault != id) {
+        if known.iter().all(|entry| entry.vault != id) && Guard::EpochsNeverReused.stands() {
             let mut unread = Vec::new();
             for site in state.catalog.members.keys() {
                 match self.last_epoch(id, site).await {
@@ -162,6 +162,12 @@ impl Node {
             Take::AtPrimary => (None, None),
             Take::At(site, claimant) => (Some(site), *claimant),
         };
+        // Asked before anything is read: a standby asks often, and a log is long.
+        if let Some(owner) = self.placement.owner(id).await.map_err(from_placement)?
+            && owner.coordinator != self.options.name
+        {
+            return Err(self.owned_by(id, owner.coordinator));
+        }
         let (newest_at, mut state) = self.newest(id, at).await?;
         let header = state.header.clone();
         let credentials = self.credentials(&header).await?;
@@ -204,15 +210,7 @@ impl Node {
                 .map_err(from_placement)?
             {
                 Acquire::Granted => {}
-                Acquire::HeldBy(owner) => {
-                    if let Some(slot) = self.slots().get_mut(&id) {
-                        slot.owner = owner.coordinator.clone();
-                    }
-                    return Err(Error::Unavailable(format!(
-                        "coordinator {} owns it",
-                        owner.coordinator
-                    )));
-                }
+                Acquire::HeldBy(owner) => return Err(self.owned_by(id, owner.coordinator)),
             }
             let taken = Writer::take_over(
                 &self.context,
@@ -250,6 +248,15 @@ impl Node {
         }
     }
 
+    /// Another coordinator owns a vault: clients are told which.
+    fn owned_by(&self, id: VaultId, coordinator: String) -> Error {
+        let why = format!("coordinator {coordinator} owns it");
+        if let Some(slot) = self.slots().get_mut(&id) {
+            slot.owner = coordinator;
+        }
+        Error::Unavailable(why)
+    }
+
     /// The primary that the placement store knows of, if it knows the vault.
     pub(crate) async fn last_primary(&self, id: VaultId) -> Result<Option<SiteName>> {
         let known = self.placement.vaults().await.map_err(from_placement)?;
@@ -263,7 +270,10 @@ impl Node {
         let Some(last) = self.last_primary(id).await? else {
             return Ok(());
         };
-        if last == *shown || self.last_epoch(id, &last).await.is_ok() {
+        if last == *shown
+            || !Guard::LastPrimaryAsked.stands()
+            || self.last_epoch(id, &last).await.is_ok()
+        {
             return Ok(());
         }
         Err(Error::Unavailable(format!(
@@ -277,7 +287,7 @@ impl Node {
     ///
     /// A primary that holds nothing at all is left alone: it may be a disk that is not mounted.
     async fn heal_primary(&self, name: &SiteName, from: &SiteName, state: &State) -> Result<()> {
-        if name == from {
+        if name == from || !Guard::PrimaryHealed.stands() {
             return Ok(());
         }
         let id = state.header.vault;

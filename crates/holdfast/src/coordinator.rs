@@ -12,7 +12,7 @@ use holdfast_context::Context;
 use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::{SecretKey, SiteName};
-use holdfast_store::SiteOptions;
+use holdfast_store::{ByUrl, SiteOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Listen, NamedUrl};
@@ -147,7 +147,10 @@ pub(crate) async fn start_node(
             .iter()
             .map(|site| (site.name.clone(), site.url.clone()))
             .collect(),
-        site_options: SiteOptions::default(),
+        opener: Arc::new(ByUrl {
+            context: context.clone(),
+            options: SiteOptions::default(),
+        }),
         lease: LEASE,
         key: own_key(context, &settings.data)?,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -14,6 +14,7 @@ use holdfast_coordinator::serve::{Address, Listener, serve};
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::SecretKey;
 use holdfast_placement::EmbeddedPlacement;
+use holdfast_store::ByUrl;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,10 @@ impl Stage {
             data: at("data"),
             addresses: Vec::new(),
             sites: vec![site("on"), site("off")],
-            site_options: Default::default(),
+            opener: Arc::new(ByUrl {
+                context: context.clone(),
+                options: Default::default(),
+            }),
             lease: Duration::from_secs(10),
             key: SecretKey::new(&context.random()),
             version: "test".into(),

@@ -175,6 +175,7 @@ async fn reap(living: Arc<Living>) {
         match next {
             Some(end) => {
                 tokio::select! {
+                    biased;
                     () = sleep_until(end) => {}
                     () = living.changed.notified() => {}
                 }

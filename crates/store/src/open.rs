@@ -1,7 +1,9 @@
 //! Opens sites by URL: the only way to get one.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use holdfast_context::Context;
 use holdfast_format::SiteName;
 
@@ -13,6 +15,34 @@ use crate::probe::probe;
 use crate::s3::S3Site;
 use crate::site::{Opened, Site, SiteReader, Sweeper};
 use crate::url::SiteUrl;
+
+/// Opens sites for a coordinator: by URL in production, worlds of its own in a simulation.
+#[async_trait]
+pub trait OpenSites: Debug + Send + Sync {
+    /// A site opened for writing, and the right to delete there. Without `create` it must be a site already. Errors as
+    /// [`open_for_writing`].
+    async fn open(&self, name: &SiteName, url: &str, create: bool) -> Result<Opened>;
+}
+
+/// Opens sites by their URLs, and probes each.
+#[derive(Debug, Clone)]
+pub struct ByUrl {
+    /// Clock, chance, tasks.
+    pub context: Context,
+    /// How they are spoken to.
+    pub options: SiteOptions,
+}
+
+#[async_trait]
+impl OpenSites for ByUrl {
+    async fn open(&self, name: &SiteName, url: &str, create: bool) -> Result<Opened> {
+        let options = SiteOptions {
+            create,
+            ..self.options.clone()
+        };
+        open_for_writing(&self.context, name.clone(), url, &options).await
+    }
+}
 
 /// Opens a site for writing, and probes it: a server without an atomic create is refused.
 ///

@@ -12,6 +12,7 @@ use holdfast_format::{ChunkId, Ordinal, SessionId};
 use roaring::RoaringTreemap;
 
 use crate::fold::State;
+use crate::guard::Guard;
 
 /// The promises of one owner.
 #[derive(Debug, Default)]
@@ -45,8 +46,9 @@ impl Promises {
         let promised = self.sessions.entry(session).or_default();
         let answer = |id| {
             let known = state.find(&open.scope, id).filter(|ordinal| {
-                !self.condemning.contains(ordinal.0)
-                    && state.catalog.stale.binary_search(ordinal).is_err()
+                (!self.condemning.contains(ordinal.0) || !Guard::CondemningNotKnown.stands())
+                    && (state.catalog.stale.binary_search(ordinal).is_err()
+                        || !Guard::StaleWanted.stands())
             });
             if let Some(ordinal) = known {
                 promised.insert(ordinal.0);
@@ -60,6 +62,7 @@ impl Promises {
     pub fn all(&self) -> impl Iterator<Item = Ordinal> + '_ {
         self.sessions
             .values()
+            .filter(|_| Guard::PromisesKept.stands())
             .flat_map(|promised| promised.iter().map(Ordinal))
     }
 

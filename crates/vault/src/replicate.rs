@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::PackInfo;
+use crate::guard::Guard;
 use crate::log::reader::{LogReader, read_header};
 use crate::log::writer::{SharedState, put_same};
 
@@ -149,14 +150,16 @@ impl Replicator {
         // stand at the member without its keys and packs. The writer's next word brings this replicator back.
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if state.chain.head.is_none_or(|head| head < at) {
+            if state.chain.head.is_none_or(|head| head < at) && Guard::OnlyFoldedCopied.stands() {
                 return Ok(Ok(Step::Level));
             }
         }
         if self.head.is_none() {
             self.put_header().await?;
         }
-        self.copy_named(&record).await?;
+        if Guard::NamedBeforeRecord.stands() {
+            self.copy_named(&record).await?;
+        }
         let name = ObjectName::record(vault, at);
         // ORDER: everything that the record names stands at the member before the record does. A failover to a member
         // whose log ends here must find all of it.
@@ -164,7 +167,7 @@ impl Replicator {
             Put::Created => {}
             Put::Exists => {
                 let there = self.target.get(&name).await?;
-                if there.as_ref() != Some(&record.object) {
+                if there.as_ref() != Some(&record.object) && Guard::SlotCompared.stands() {
                     let sealed = there.and_then(|object| Record::open(vault, at, object).ok());
                     return Ok(Err(match sealed {
                         Some(other) if other.seal().is_some() => Diverged::Sealed(at),
@@ -172,6 +175,9 @@ impl Replicator {
                     }));
                 }
             }
+        }
+        if !Guard::NamedBeforeRecord.stands() {
+            self.copy_named(&record).await?;
         }
         self.head = Some(at);
         self.next = match record.seal() {
@@ -221,7 +227,11 @@ impl Replicator {
                         // What was condemned since is copied too while it lies at the primary: until the record that moved
                         // its chunks is here as well, a snapshot may need it here.
                         let packs = state.catalog.packs.values();
-                        packs.filter(|p| wanted.contains(&p.id)).cloned().collect()
+                        packs
+                            .filter(|p| wanted.contains(&p.id))
+                            .filter(|p| p.condemned.is_none() || Guard::CondemnedCopied.stands())
+                            .cloned()
+                            .collect()
                     };
                     let mut copies = futures::stream::iter(packs)
                         .map(|pack| self.copy_pack(pack))
@@ -311,7 +321,9 @@ impl Replicator {
                 false => Ok(()),
             };
         };
-        verify_pack(pack.id, pack.footer_hash, &object)?;
+        if Guard::CopyVerified.stands() {
+            verify_pack(pack.id, pack.footer_hash, &object)?;
+        }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
         Ok(())
     }
@@ -358,7 +370,9 @@ pub async fn standing(
             let last = place(branch.ends_at);
             let mut salvaged = state.catalog.salvaged.iter();
             return Ok(
-                match salvaged.any(|s| s.site == *target.name() && s.from == last) {
+                match salvaged.any(|s| s.site == *target.name() && s.from == last)
+                    || !Guard::SalvagedFirst.stands()
+                {
                     true => Standing::Prefix(Some(last)),
                     false => Standing::Diverged(Diverged::Branch(last)),
                 },

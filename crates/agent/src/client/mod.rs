@@ -24,7 +24,8 @@ pub use connect::{Connection, Endpoint, TlsFiles};
 pub use remote::{RemoteOptions, RemoteSource};
 pub use scopes::ScopedSources;
 pub use session::{
-    Finished, LinkState, SessionFigures, SessionOptions, SessionProgress, SessionSink, Totals,
+    Dial, Finished, Inbound, Link, LinkState, SessionFigures, SessionOptions, SessionProgress,
+    SessionSink, Totals,
 };
 pub use snapshot::{SnapshotInfo, SnapshotState};
 pub use vault::{SiteInfo, VaultInfo};

@@ -21,7 +21,7 @@ use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{LogReader, Proposal, State};
+use holdfast_vault::{Guard, LogReader, Proposal, State};
 
 use crate::error::{Error, Result, from_placement};
 use crate::node::Node;
@@ -87,8 +87,15 @@ pub(crate) async fn bring_back(
         vault.nudge_member(name);
         return Ok(Salvaged::default());
     };
+    let unclosed = match Guard::BranchClosedFirst.stands() {
+        true => None,
+        false => Some(read_branch(&reader, &state, &fork, &vault.cache).await?),
+    };
     close(node, vault, &left, &state, &fork).await?;
-    let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
+    let branch = match unclosed {
+        Some(branch) => branch,
+        None => read_branch(&reader, &state, &fork, &vault.cache).await?,
+    };
     let report = recommit(vault, &opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
@@ -205,7 +212,7 @@ fn owed(vault: &Vault, left: &Opened, branch: &Branch) -> Result<()> {
         })
         .map(|(id, _)| id.to_string())
         .collect();
-    if owed.is_empty() {
+    if owed.is_empty() || !Guard::OwedHoldsStop.stands() {
         return Ok(());
     }
     Err(Error::Invalid(format!(

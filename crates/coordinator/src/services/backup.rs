@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{Stream as FutureStream, StreamExt};
 use holdfast_format::{ChunkId, ChunkKind, Frame, FrameChunk, KeyId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::backup_server::Backup;
@@ -54,8 +55,8 @@ async fn tell(to: &Sender, kind: Told) -> Result<()> {
 }
 
 /// The next request; `None` when the agent closed its side.
-async fn next(requests: &mut Streaming<v1::SessionRequest>) -> Result<Option<Asked>> {
-    match requests.message().await {
+async fn next(requests: &mut impl Requests) -> Result<Option<Asked>> {
+    match requests.next().await.transpose() {
         Ok(Some(message)) => message.kind.map(Some).ok_or_else(|| {
             Error::Invalid("a session's message says nothing that this release knows".into())
         }),
@@ -67,12 +68,20 @@ async fn next(requests: &mut Streaming<v1::SessionRequest>) -> Result<Option<Ask
     }
 }
 
+/// What an agent says.
+pub trait Requests:
+    FutureStream<Item = std::result::Result<v1::SessionRequest, Status>> + Unpin + Send
+{
+}
+
+impl<S> Requests for S where
+    S: FutureStream<Item = std::result::Result<v1::SessionRequest, Status>> + Unpin + Send
+{
+}
+
 impl Service {
-    async fn run_session(
-        &self,
-        mut requests: Streaming<v1::SessionRequest>,
-        to: &Sender,
-    ) -> Result<()> {
+    /// Serves one stream of a session, to its end.
+    pub async fn run_session(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
         let Some(Asked::Open(open)) = next(&mut requests).await? else {
             return Err(Error::Invalid("a session's first message opens it".into()));
         };
@@ -119,7 +128,7 @@ impl Service {
         &self,
         vault: &Arc<Vault>,
         mut stream: Stream,
-        mut requests: Streaming<v1::SessionRequest>,
+        mut requests: impl Requests,
         to: &Sender,
     ) -> Result<()> {
         let replaced = stream.replaced.clone();
@@ -216,7 +225,7 @@ impl Service {
         id: holdfast_format::SnapshotId,
         wait: bool,
         to: &Sender,
-        requests: &mut Streaming<v1::SessionRequest>,
+        requests: &mut impl Requests,
     ) -> Result<()> {
         let at = vault
             .state()
@@ -226,9 +235,10 @@ impl Service {
             .map(|snapshot| snapshot.committed_at);
         if let (true, Some(at)) = (wait, at) {
             tokio::select! {
+                biased;
                 everywhere = vault.wait_everywhere(at) => everywhere?,
                 // The agent waits no longer.
-                _ = requests.message() => return Ok(()),
+                _ = requests.next() => return Ok(()),
             }
             let snapshot = convert::snapshot(vault, &id);
             tell(to, Told::Protected(v1::Protected { snapshot })).await?;

@@ -22,15 +22,23 @@ use crate::node::Node;
 /// The largest message that is taken or sent: a frame of the largest chunk, or a long list.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// What every service holds.
+/// All services of a node. Its methods are those of the generated traits: whoever lives in the same process (a simulation)
+/// calls them as they stand, without a transport.
 #[derive(Debug, Clone)]
-pub(crate) struct Service {
+pub struct Service {
     node: Arc<Node>,
+}
+
+impl Service {
+    /// The services of a node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
 }
 
 /// All services of a node, with reflection (both versions) and health.
 pub async fn routes(node: Arc<Node>) -> crate::Result<Routes> {
-    let service = Service { node };
+    let service = Service::new(node);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<VaultsServer<Service>>().await;
     health.set_serving::<BackupServer<Service>>().await;

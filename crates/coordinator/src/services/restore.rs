@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream as FutureStream, StreamExt};
 use holdfast_format::fact::{Cover, HoldPlaced, HoldReleased};
 use holdfast_format::{ChunkKind, Frame, HoldId, ObjectName, Ordinal, Scope, SiteName};
 use holdfast_proto::v1;
@@ -173,14 +173,17 @@ impl Service {
         Ok(v1::CloseRestoreResponse {})
     }
 
-    async fn serve_fetch(
+    /// Serves one stream of requests for chunks, to its end.
+    pub async fn serve_fetch(
         &self,
-        mut requests: Streaming<v1::FetchRequest>,
+        mut requests: impl FutureStream<Item = std::result::Result<v1::FetchRequest, Status>>
+        + Unpin
+        + Send,
         to: &Sender,
     ) -> Result<()> {
         let mut context: Option<Context> = None;
         loop {
-            let request = match requests.message().await {
+            let request = match requests.next().await.transpose() {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
                 Err(broken) => {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use holdfast_format::{Position, SiteName};
 use holdfast_policy::ClockVerdict;
 use holdfast_store::SiteReader;
-use holdfast_vault::Proposal;
 use holdfast_vault::collect::condemn::Plan;
 use holdfast_vault::collect::sweep::{self, Member, Waiting};
 use holdfast_vault::log::reader::LogReader;
+use holdfast_vault::{Guard, Proposal};
 use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::error::Infallible;
@@ -249,7 +249,8 @@ impl Run {
         let now = match &clock {
             ClockVerdict::Allowed { now_millis } => *now_millis,
             // Before the time of anything: nothing leaves the trash by a clock that is not trusted.
-            ClockVerdict::Waiting { .. } => i64::MIN,
+            ClockVerdict::Waiting { .. } if Guard::ClockTrusted.stands() => i64::MIN,
+            ClockVerdict::Waiting { .. } => vault.context.now_millis(),
         };
         let (marked, plan, report, groups) = self.plan(now).await?;
         self.tell(Progress::Plan(report.clone())).await;
@@ -262,7 +263,7 @@ impl Run {
         if dry_run {
             return Ok(true);
         }
-        if !report.blocked.is_empty() {
+        if !report.blocked.is_empty() && Guard::FormerSessionsFirst.stands() {
             return Err(Error::Invalid(report.blocked));
         }
         let mut condemn = plan;
@@ -341,7 +342,9 @@ impl Run {
                 "record {last} is missing at the primary"
             )));
         };
-        if !sweep::stands(opened.site.as_ref(), vault.header.vault, last, own.hash).await? {
+        if !sweep::stands(opened.site.as_ref(), vault.header.vault, last, own.hash).await?
+            && Guard::CondemnedEverywhere.stands()
+        {
             return Err(Error::Unavailable(format!(
                 "record {last}, which condemns, has not reached site {name} yet"
             )));

@@ -25,6 +25,7 @@ pub(crate) fn start(vault: &Arc<Vault>, placement: Arc<dyn Placement>) {
             tell(&vault, placement.as_ref(), &mut told).await;
             drop(vault);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PERIOD) => {}
             }

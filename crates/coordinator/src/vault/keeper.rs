@@ -66,6 +66,7 @@ pub(super) fn tick(vault: &Arc<Vault>) {
     vault.context.spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(TICK) => {}
             }

@@ -21,7 +21,7 @@ use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::{Budget, Promises, Proposal, SharedState, State, Writer};
+use holdfast_vault::{Budget, Guard, Promises, Proposal, SharedState, State, Writer};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -295,9 +295,10 @@ impl Vault {
 
     /// Whether a record stands at every member.
     pub fn is_everywhere(&self, at: Position) -> bool {
-        self.standings()
-            .values()
-            .all(|standing| standing.whole && standing.head.is_some_and(|head| head >= at))
+        self.standings().values().all(|standing| {
+            let whole = standing.whole || !Guard::WholeBeforeProtected.stands();
+            whole && standing.head.is_some_and(|head| head >= at)
+        })
     }
 
     /// Told by replicas whenever one has come further.
@@ -310,6 +311,7 @@ impl Vault {
         let mut changed = self.changed.subscribe();
         while !self.is_everywhere(at) {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Err(Error::Fenced("this coordinator no longer owns the vault".into())),
                 _ = changed.changed() => {}
             }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use holdfast_format::{Position, SiteName};
+use holdfast_vault::Guard;
 use holdfast_vault::log::reader::LogReader;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use kameo::Actor;
@@ -378,5 +379,6 @@ struct Lag {
 
 /// Whether a member's divergence ends this ownership: somebody sealed this owner's own epoch there.
 fn fences(vault: &Vault, diverged: &Diverged) -> bool {
-    matches!(diverged, Diverged::Sealed(at) if at.epoch == vault.claimant.epoch)
+    Guard::SealAtMemberStops.stands()
+        && matches!(diverged, Diverged::Sealed(at) if at.epoch == vault.claimant.epoch)
 }

@@ -20,7 +20,7 @@ use holdfast_format::{
 };
 use holdfast_vault::budget::Share;
 use holdfast_vault::log::writer::put_same;
-use holdfast_vault::{Commit, Proposal, Refusal};
+use holdfast_vault::{Commit, Guard, Proposal, Refusal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -169,7 +169,9 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
                 key.reference.key,
                 key.reference.generation,
             );
-            put_same(vault.primary.site.as_ref(), &name, &key.object).await?;
+            if Guard::KeyBeforeRecord.stands() {
+                put_same(vault.primary.site.as_ref(), &name, &key.object).await?;
+            }
             let fact = SessionOpened {
                 session: request.session,
                 source: request.source.clone(),
@@ -179,6 +181,9 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
                 tags: request.tags.clone(),
             };
             vault.append(Proposal::Open(fact)).await?;
+            if !Guard::KeyBeforeRecord.stands() {
+                put_same(vault.primary.site.as_ref(), &name, &key.object).await?;
+            }
         }
     }
     vault.promises().attach(request.session);
@@ -331,6 +336,16 @@ impl Stream {
         self.sent.push_back(up_to);
         let task = self.vault.context.spawn(async move {
             let packs: Vec<Pack> = builders.into_iter().map(PackBuilder::finish).collect();
+            if !Guard::PackBeforeRecord.stands() {
+                let (vault, late) = (vault.clone(), packs.clone());
+                vault.context.clone().spawn(async move {
+                    for pack in &late {
+                        let _ = put_pack(&vault, pack).await;
+                    }
+                });
+                let packs = packs.into_iter().map(Pack::without_body).collect();
+                return Ok(Batch { packs, up_to });
+            }
             for put in
                 futures::future::join_all(packs.iter().map(|pack| put_pack(&vault, pack))).await
             {

@@ -15,7 +15,7 @@ use holdfast_format::{
     Recipient, ScopeKeys, SecretKey, SessionId, SessionKey, SiteName, VaultHeader, VaultId,
     VaultSecrets, open_frame,
 };
-use holdfast_store::SiteOptions;
+use holdfast_store::{ByUrl, SiteOptions};
 use holdfast_vault::fetch::locate;
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::{Commit, Proposal};
@@ -56,7 +56,10 @@ pub(crate) async fn node(
             (site("onsite"), url("onsite")),
             (site("offsite"), url("offsite")),
         ],
-        site_options: SiteOptions::default(),
+        opener: Arc::new(ByUrl {
+            context: context.clone(),
+            options: SiteOptions::default(),
+        }),
         lease: Duration::from_secs(10),
         key: key.clone(),
         version: "test".into(),

@@ -6,6 +6,7 @@ use roaring::RoaringTreemap;
 
 use super::mark::{Mark, blocked_by, idle_keys};
 use crate::fold::State;
+use crate::guard::Guard;
 use crate::promises::Promises;
 
 /// What a collection means to give up. Serves once, for one epoch.
@@ -78,7 +79,9 @@ pub fn finish(
     if head.epoch != plan.epoch {
         return Err("the plan was made for another epoch; plan again".into());
     }
-    if let Some((_, why)) = blocked_by(state, |id| promises.is_attached(id)) {
+    if let Some((_, why)) = blocked_by(state, |id| promises.is_attached(id))
+        && Guard::FormerSessionsFirst.stands()
+    {
         return Err(why);
     }
     let catalog = &state.catalog;
@@ -90,7 +93,8 @@ pub fn finish(
                     .trash
                     .as_ref()
                     .is_some_and(|trash| trash.until_millis <= now_millis)
-                    && !catalog.is_held(id, &snapshot.source, now_millis)
+                    && !(catalog.is_held(id, &snapshot.source, now_millis)
+                        && Guard::HoldInTheTurn.stands())
             })
         })
         .copied()
@@ -109,7 +113,9 @@ pub fn finish(
     }
     // Named since the mark: not given up themselves, but what they refer to may be older.
     needed.extend((plan.bound.0..state.index.next().0).map(Ordinal));
-    spare(state, &mut absent, plan.bound, needed);
+    if Guard::MarkBroughtUpToDate.stands() {
+        spare(state, &mut absent, plan.bound, needed);
+    }
     let packs: Vec<PackOrdinal> = (plan.packs.iter())
         .filter(|pack| {
             catalog.packs.get(pack).is_some_and(|info| {
@@ -121,6 +127,7 @@ pub fn finish(
                                 .index
                                 .entry(chunk)
                                 .is_none_or(|entry| entry.pack != **pack)
+                            || !Guard::HomesStay.stands()
                     })
             })
         })
@@ -129,7 +136,9 @@ pub fn finish(
     let keys: Vec<KeyId> = (idle_keys(state, &packs).into_iter())
         .filter(|key| {
             let known = catalog.keys.get(key);
-            known.is_some_and(|known| known.added.epoch >= plan.keys_from)
+            known.is_some_and(|known| {
+                known.added.epoch >= plan.keys_from || !Guard::KeysOfBranchesStay.stands()
+            })
         })
         .collect();
     if absent.is_empty() && snapshots.is_empty() && packs.is_empty() && keys.is_empty() {

@@ -8,6 +8,7 @@ use holdfast_format::{KeyId, Ordinal, PackOrdinal, SessionId, SnapshotId};
 use roaring::RoaringTreemap;
 
 use crate::fold::State;
+use crate::guard::Guard;
 
 /// What one pack holds of live chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,7 +106,7 @@ pub fn idle_keys(state: &State, going: &[PackOrdinal]) -> Vec<KeyId> {
         .map(|session| session.key.key)
         .collect();
     for (ordinal, pack) in &catalog.packs {
-        if pack.condemned.is_none() && !going.contains(ordinal) {
+        if pack.condemned.is_none() && !going.contains(ordinal) && Guard::KeysInUseStay.stands() {
             used.extend(&pack.keys);
         }
     }

@@ -15,6 +15,7 @@ use super::State;
 use super::catalog::{
     CheckpointRef, Hold, KeyInfo, Member, PackInfo, Salvaged, Session, Snapshot, Trash,
 };
+use crate::guard::Guard;
 use crate::index::Entry;
 
 /// Applies one fact.
@@ -243,7 +244,10 @@ fn add_pack(
         };
         match chunk.name {
             NamedAs::New(id) => {
-                if is_node && chunk.refs.iter().any(|&child| !state.index.is_live(child)) {
+                if is_node
+                    && Guard::ChildrenFirst.stands()
+                    && chunk.refs.iter().any(|&child| !state.index.is_live(child))
+                {
                     return Err(format!("node {id} refers to what was given up"));
                 }
                 let ordinal = state.index.add(id, entry, chunk.refs);

@@ -126,6 +126,18 @@ impl Index {
             .filter(|ordinal| !self.absent.contains(ordinal.0))
     }
 
+    /// The newest ordinal of an id that was given up.
+    pub(crate) fn find_given_up(&self, id: &ChunkId) -> Option<Ordinal> {
+        let fresh = self.memory.by_id.get(id).into_iter().flatten().rev();
+        let fresh = fresh.map(|&place| Ordinal(self.memory.first + u64::from(place)));
+        let old = self
+            .segments
+            .iter()
+            .rev()
+            .flat_map(|segment| segment.find(id));
+        fresh.chain(old).next()
+    }
+
     fn segment_of(&self, ordinal: Ordinal) -> Option<usize> {
         let at = self
             .segments

@@ -3,6 +3,8 @@
 //! The shell (`log/writer.rs`) carries out effects and reports events; the simulator and the model checker run the same
 //! `step`. It must never propose two records for one slot, and never take an unknown outcome for a known one.
 
+use crate::guard::Guard;
+
 /// Where one append stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -72,7 +74,10 @@ pub fn step(state: State, event: Event) -> (State, Effect) {
         // ORDER: a store that retries by itself answers "exists" for our own landed write, so a taken slot is read
         // before it is believed to be another's. Taking it for a fence would lose an acknowledgement; taking an
         // unknown outcome for a failure and proposing other bytes would fork the slot.
-        (State::Putting, Event::Exists | Event::Unknown) => (State::Settling, Effect::Read),
+        (State::Putting, Event::Exists | Event::Unknown) if Guard::OutcomeSettled.stands() => {
+            (State::Settling, Effect::Read)
+        }
+        (State::Putting, Event::Exists | Event::Unknown) => (State::Done, Effect::Acknowledge),
         (State::Putting, Event::NotDone) => (State::Putting, Effect::PutLater),
         (State::Settling, Event::Mine) => (State::Done, Effect::Acknowledge),
         (State::Settling, Event::Absent) => (State::Putting, Effect::Put),

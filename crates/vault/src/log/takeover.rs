@@ -5,6 +5,8 @@
 
 use holdfast_format::{ClaimNonce, Epoch, Position, Slot};
 
+use crate::guard::Guard;
+
 /// Where one takeover stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -120,6 +122,9 @@ impl Claimant {
                     // An epoch at or above ours was announced or claimed: ours would not follow it.
                     return (State::Superseded(at.epoch), Effect::End);
                 }
+                if !Guard::SealBeforeClaim.stands() {
+                    return (State::Claiming, Effect::PutClaim);
+                }
                 (State::Sealing(at), Effect::PutSeal(at))
             }
             (State::Following(at), Event::Read(slotted)) => self.follow(at, slotted),
@@ -153,6 +158,9 @@ impl Claimant {
                 (state, Effect::ReadLater(self.claim_at()))
             }
             (State::Proving, Event::Exists) => (State::Owner, Effect::End),
+            (State::Proving, Event::Created) if !Guard::ClaimProven.stands() => {
+                (State::Owner, Effect::End)
+            }
             (State::Proving, Event::Created) => (State::Unfit, Effect::End),
             // Whether the decoy landed is unknown: put it again; a site that lets it through answers so sooner or later.
             (State::Proving, Event::NotDone | Event::Unknown) => (state, Effect::PutDecoyLater),

@@ -22,6 +22,7 @@ use super::takeover::{self, Claimant};
 use crate::checkpoint::{SegmentCache, settle};
 use crate::error::{Error, Result};
 use crate::fold::State;
+use crate::guard::Guard;
 
 /// The fold as the owner's actors share it. The writer alone changes it.
 pub type SharedState = Arc<RwLock<State>>;
@@ -203,6 +204,9 @@ impl Writer {
                     )));
                 }
             };
+            if event == append::Event::Unknown && !Guard::OneProposalPerSlot.stands() {
+                return Err(Error::Unavailable("the record was not written".into()));
+            }
             (now, effect) = append::step(now, event);
         }
         // ORDER: folded only once it stands at the primary: nothing that others see may rest on a record that is not there.

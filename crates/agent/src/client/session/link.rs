@@ -18,14 +18,20 @@ use crate::client::Connection;
 const OUTBOUND_MESSAGES: usize = 4;
 
 /// What the coordinator says on a stream.
-pub(super) type Inbound = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+pub type Inbound = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
 
 /// A stream in both directions.
-pub(super) struct Link {
+pub struct Link {
     /// To the coordinator.
-    pub(super) outbound: mpsc::Sender<SessionRequest>,
+    pub outbound: mpsc::Sender<SessionRequest>,
     /// From it.
-    pub(super) inbound: Inbound,
+    pub inbound: Inbound,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Link")
+    }
 }
 
 /// The next message. A stream that ends is a broken one: the session ends it, never the coordinator.
@@ -40,9 +46,9 @@ pub(super) async fn next(inbound: &mut Inbound) -> Result<Response, Status> {
     }
 }
 
-/// Opens streams.
+/// Opens streams: over a connection in production, in memory in a simulation.
 #[async_trait]
-pub(super) trait Dial: Send + Sync {
+pub trait Dial: Send + Sync {
     /// A stream on which `first` is the first message.
     async fn dial(&self, first: SessionRequest) -> Result<Link, Status>;
 }

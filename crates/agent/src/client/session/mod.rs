@@ -42,12 +42,12 @@ use holdfast_proto::v1;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use link::{Dial, Inbound, Link};
 pub use options::SessionOptions;
 pub use progress::{LinkState, SessionFigures, SessionProgress};
 
 use self::failure::Failure;
 use self::held::Held;
-use self::link::Dial;
 use self::offering::Put;
 use self::opening::Opening;
 use self::pump::{Ask, Ending, Finishing};
@@ -129,6 +129,20 @@ impl SessionSink {
         options: SessionOptions,
     ) -> Result<Self> {
         start::open(context, connection, bundle, options).await
+    }
+
+    /// The same over streams that `dial` opens: the list of recipients is the bundle's, or a newer one that the coordinator
+    /// shows and the root key signed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_over(
+        context: &Context,
+        dial: Arc<dyn Dial>,
+        bundle: &Bundle,
+        options: SessionOptions,
+    ) -> Result<Self> {
+        start::open_over(context, dial, bundle, options).await
     }
 
     /// The session's id, which the snapshot will bear.

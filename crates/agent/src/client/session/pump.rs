@@ -130,6 +130,8 @@ impl Pump {
             let takes_frames = self.flight.takes_frames();
             let flush_at = self.flight.flush_at();
             tokio::select! {
+                // What comes in first: it makes room, and says why nothing goes out any more.
+                biased;
                 heard = next(inbound) => match heard {
                     Ok(message) => {
                         self.outage.over();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_context::Context;
 use holdfast_format::Bundle;
+use holdfast_format::fact::RecipientsSet;
 use holdfast_format::frame::FRAME_BYTES_MAX;
 use holdfast_proto::v1::session_request::Kind as Request;
 use holdfast_proto::v1::{Abandon, Opened, SessionRequest};
@@ -79,6 +80,35 @@ pub(super) async fn open(
     Ok(sink)
 }
 
+/// Opens a session without anything but streams.
+pub(super) async fn open_over(
+    context: &Context,
+    dial: Arc<dyn Dial>,
+    bundle: &Bundle,
+    options: SessionOptions,
+) -> Result<SessionSink> {
+    let mut outage = Outage::new(context, OPEN_WAIT);
+    let mut recipients = bundle.recipients.clone();
+    loop {
+        let opening = Opening::make(context, bundle, &options, recipients.clone())?;
+        let agreed = agree(dial.as_ref(), opening, &mut outage).await?;
+        let in_force = &agreed.opened.recipients;
+        if !agreed.opening.is_outdated(bundle, in_force)? {
+            return start(context, dial, bundle, options, agreed);
+        }
+        recipients = RecipientsSet::decode(in_force)?;
+        give_up(&agreed).await;
+    }
+}
+
+/// A session that was opened for a list of recipients that has changed: one that is left open ends by itself.
+async fn give_up(agreed: &Agreed) {
+    let kind = Some(Request::Abandon(Abandon {
+        why: "the list of recipients has changed".into(),
+    }));
+    let _ = agreed.link.outbound.send(SessionRequest { kind }).await;
+}
+
 /// One attempt; none if the list of recipients changed while it was made.
 async fn attempt(
     context: &Context,
@@ -99,11 +129,7 @@ async fn attempt(
     {
         return Ok(Some(agreed));
     }
-    let kind = Some(Request::Abandon(Abandon {
-        why: "the list of recipients has changed".into(),
-    }));
-    // A session that is left open ends by itself.
-    let _ = agreed.link.outbound.send(SessionRequest { kind }).await;
+    give_up(&agreed).await;
     Ok(None)
 }
 
