@@ -1,1 +1,27 @@
 //! Deterministic simulation of agents, coordinators, placement and sites: one thread, one seed, a paused clock.
+//!
+//! A [`plan::Plan`] says what will happen; [`history::run`] carries it out against the real coordinator and the real upload
+//! code, lets everything settle, and checks every invariant. The same seed gives the same trace. Nothing here is part of
+//! the product; nothing here reimplements it but the naive [`model`].
+
+pub mod agent;
+pub mod chance;
+pub mod check;
+pub mod clock;
+pub mod disk;
+pub mod gate;
+pub mod history;
+pub mod link;
+pub mod model;
+pub mod network;
+pub mod operator;
+pub mod placement;
+pub mod plan;
+pub mod process;
+pub mod restore;
+pub mod settle;
+pub mod trace;
+pub mod tree;
+pub mod watch;
+pub mod weather;
+pub mod world;

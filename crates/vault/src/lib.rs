@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod fold;
 pub mod guard;
 pub mod index;
+pub mod invariant;
 pub mod log;
 pub mod open;
 pub mod promises;

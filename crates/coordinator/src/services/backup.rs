@@ -26,7 +26,8 @@ const ANSWERS_MAX: usize = 64;
 /// Most ids in one offer.
 const OFFER_MAX: usize = 8192;
 
-type Sender = mpsc::Sender<std::result::Result<v1::SessionResponse, Status>>;
+/// Where answers go.
+pub type Sender = mpsc::Sender<std::result::Result<v1::SessionResponse, Status>>;
 
 #[tonic::async_trait]
 impl Backup for Service {
@@ -39,10 +40,7 @@ impl Backup for Service {
         let (to, from) = mpsc::channel(ANSWERS_MAX);
         let service = self.clone();
         self.node.context.spawn(async move {
-            if let Err(error) = service.run_session(request.into_inner(), &to).await {
-                tracing::info!(%error, "a session's stream ended");
-                let _ = to.send(Err(status(&error))).await;
-            }
+            service.session_over(request.into_inner(), to).await;
         });
         Ok(Response::new(ReceiverStream::new(from)))
     }
@@ -81,7 +79,14 @@ impl<S> Requests for S where
 
 impl Service {
     /// Serves one stream of a session, to its end.
-    pub async fn run_session(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
+    pub async fn session_over(&self, requests: impl Requests, to: Sender) {
+        if let Err(error) = self.run_session(requests, &to).await {
+            tracing::info!(%error, "a session's stream ended");
+            let _ = to.send(Err(status(&error))).await;
+        }
+    }
+
+    async fn run_session(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
         let Some(Asked::Open(open)) = next(&mut requests).await? else {
             return Err(Error::Invalid("a session's first message opens it".into()));
         };

@@ -19,6 +19,9 @@ use tonic::service::Routes;
 
 use crate::node::Node;
 
+pub use backup::{Requests as SessionRequests, Sender as SessionAnswers};
+pub use restore::{Requests as FetchRequests, Sender as FetchAnswers};
+
 /// The largest message that is taken or sent: a frame of the largest chunk, or a long list.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 

@@ -36,7 +36,19 @@ const ANSWERS_MAX: usize = 8;
 /// What the first message of a stream says: the vault, the scope, the sites to read from.
 type Context = (Arc<Vault>, Scope, Vec<Arc<dyn SiteReader>>);
 
-type Sender = mpsc::Sender<std::result::Result<v1::FetchResponse, Status>>;
+/// What a client asks.
+pub trait Requests:
+    FutureStream<Item = std::result::Result<v1::FetchRequest, Status>> + Unpin + Send
+{
+}
+
+impl<S> Requests for S where
+    S: FutureStream<Item = std::result::Result<v1::FetchRequest, Status>> + Unpin + Send
+{
+}
+
+/// Where answers go.
+pub type Sender = mpsc::Sender<std::result::Result<v1::FetchResponse, Status>>;
 
 #[tonic::async_trait]
 impl Restore for Service {
@@ -70,9 +82,7 @@ impl Restore for Service {
         let (to, from) = mpsc::channel(ANSWERS_MAX);
         let service = self.clone();
         self.node.context.spawn(async move {
-            if let Err(error) = service.serve_fetch(request.into_inner(), &to).await {
-                let _ = to.send(Err(status(&error))).await;
-            }
+            service.fetch_over(request.into_inner(), to).await;
         });
         Ok(Response::new(ReceiverStream::new(from)))
     }
@@ -174,13 +184,13 @@ impl Service {
     }
 
     /// Serves one stream of requests for chunks, to its end.
-    pub async fn serve_fetch(
-        &self,
-        mut requests: impl FutureStream<Item = std::result::Result<v1::FetchRequest, Status>>
-        + Unpin
-        + Send,
-        to: &Sender,
-    ) -> Result<()> {
+    pub async fn fetch_over(&self, requests: impl Requests, to: Sender) {
+        if let Err(error) = self.serve_fetch(requests, &to).await {
+            let _ = to.send(Err(status(&error))).await;
+        }
+    }
+
+    async fn serve_fetch(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
         let mut context: Option<Context> = None;
         loop {
             let request = match requests.next().await.transpose() {

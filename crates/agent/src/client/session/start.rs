@@ -97,16 +97,16 @@ pub(super) async fn open_over(
             return start(context, dial, bundle, options, agreed);
         }
         recipients = RecipientsSet::decode(in_force)?;
-        give_up(&agreed).await;
+        give_up(agreed.link).await;
     }
 }
 
 /// A session that was opened for a list of recipients that has changed: one that is left open ends by itself.
-async fn give_up(agreed: &Agreed) {
+async fn give_up(link: Link) {
     let kind = Some(Request::Abandon(Abandon {
         why: "the list of recipients has changed".into(),
     }));
-    let _ = agreed.link.outbound.send(SessionRequest { kind }).await;
+    let _ = link.outbound.send(SessionRequest { kind }).await;
 }
 
 /// One attempt; none if the list of recipients changed while it was made.
@@ -129,7 +129,7 @@ async fn attempt(
     {
         return Ok(Some(agreed));
     }
-    give_up(&agreed).await;
+    give_up(agreed.link).await;
     Ok(None)
 }
 

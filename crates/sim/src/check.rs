@@ -1,0 +1,202 @@
+//! The checks of a history that has settled: each invariant, by its number, on what lies at the sites.
+//!
+//! State: none. Every predicate is one of `holdfast_vault::invariant`; here is only what it is asked of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use holdfast_format::{Position, SiteName, Slot, SnapshotId};
+use holdfast_store::SiteReader;
+use holdfast_vault::invariant::{self, Slotted};
+use holdfast_vault::{LogReader, State};
+
+use crate::disk::Disk;
+use crate::restore;
+use crate::tree::Tree;
+use crate::world::World;
+
+/// Everything that is wrong.
+pub async fn all(world: &Arc<World>) -> Vec<String> {
+    let mut found = Vec::new();
+    let folds = world.watch.folds();
+    let Some(owner) = world.owner() else {
+        return vec!["liveness: nobody owns the vault".into()];
+    };
+    let vault = match owner.node.vault(&world.vault_name()) {
+        Ok(vault) => vault,
+        Err(error) => return vec![error.to_string()],
+    };
+    let primary = vault.primary.site.name().clone();
+    let members: BTreeSet<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+    let hash = vault.state().hash;
+    let must_be_there = world.model().must_be_there();
+    let mut histories: BTreeMap<SiteName, Vec<(Position, holdfast_format::Hash)>> = BTreeMap::new();
+    for disk in &world.disks {
+        let site = disk.site_name().clone();
+        if !members.contains(&site) {
+            continue;
+        }
+        let Some(state) = folds.get(&site) else {
+            found.push(format!("I3: the log at site {site} does not read"));
+            continue;
+        };
+        let at = |breach: String| format!("{breach} (site {site})");
+        let names: BTreeSet<String> = disk.names("").into_iter().collect();
+        let given_up = |_: &SnapshotId| false;
+        let checks = [
+            invariant::i1_snapshots_are_whole(state),
+            invariant::i2_live_is_there(state, &names),
+            invariant::i6_scopes_are_apart(state),
+            invariant::i9_acknowledged_stands(state, must_be_there.iter().copied(), given_up),
+        ];
+        found.extend(checks.into_iter().filter_map(Result::err).map(at));
+        match invariant::i7_garbage_is_gone(state, &names) {
+            Ok(leaks) => (0..leaks).for_each(|_| world.trace.count("packs that leaked")),
+            Err(breach) => found.push(at(breach)),
+        }
+        if state.hash != hash {
+            found.push(at(
+                "every fold of the same log gives the same hash: it does not".into(),
+            ));
+        }
+        found.extend(fenced(disk, world).await.into_iter().map(at));
+        histories.insert(site.clone(), history(disk, world).await);
+    }
+    if let Some(here) = histories.get(&primary) {
+        for (site, there) in &histories {
+            if let Err(breach) = invariant::i3_prefix(there, here) {
+                found.push(format!("{breach} (site {site})"));
+            }
+        }
+    }
+    found.extend(restores(world, &owner.service, &members).await);
+    found
+}
+
+/// I4 at one site, over all its epochs.
+async fn fenced(disk: &Arc<Disk>, world: &World) -> Vec<String> {
+    let site: Arc<dyn SiteReader> = disk.clone();
+    let reader = LogReader::new(site, world.header.vault);
+    let mut found = Vec::new();
+    for epoch in reader.epochs().await.unwrap_or_default() {
+        let mut slots = Vec::new();
+        for at in reader.slots(epoch, Slot(0)).await.unwrap_or_default() {
+            match reader.read_raw(at).await {
+                Ok(Some(record)) if record.seal().is_some() => slots.push(Slotted::Seal),
+                Ok(Some(record)) => slots.push(Slotted::Record(record.body.nonce)),
+                // Damage is another check's business.
+                _ => {}
+            }
+        }
+        if let Err(breach) = invariant::i4_fenced(&slots) {
+            found.push(format!("{breach} in epoch {epoch}"));
+        }
+    }
+    found
+}
+
+/// The history at a site: each record's place and hash.
+async fn history(disk: &Arc<Disk>, world: &World) -> Vec<(Position, holdfast_format::Hash)> {
+    let site: Arc<dyn SiteReader> = disk.clone();
+    let mut reader = LogReader::new(site, world.header.vault);
+    let mut state = State::start(world.header.clone());
+    let mut history = Vec::new();
+    loop {
+        let at = state.chain.next();
+        match reader.read(at).await {
+            Ok(Some(record)) if state.take(&record).is_ok() => history.push((at, record.hash)),
+            _ => return history,
+        }
+    }
+}
+
+/// I1 and I8: every snapshot, through the coordinator and from each site alone, is what the model says.
+async fn restores(
+    world: &Arc<World>,
+    service: &holdfast_coordinator::services::Service,
+    members: &BTreeSet<SiteName>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let must_be_there = world.model().must_be_there();
+    for id in &must_be_there {
+        match restore::through(world, service, *id).await {
+            Ok(Ok(tree)) => compare(world, id, &tree, "through a coordinator"),
+            Ok(Err(why)) => found.push(format!("I1: snapshot {id}: {why}")),
+            Err(error) => found.push(format!("I1: snapshot {id} is not restored: {error}")),
+        }
+    }
+    for disk in &world.disks {
+        let site = disk.site_name();
+        if !members.contains(site) {
+            continue;
+        }
+        match restore::from_site(world, disk).await {
+            Ok(all) => {
+                let there: BTreeSet<SnapshotId> = all.iter().map(|(id, _)| *id).collect();
+                for id in must_be_there.difference(&there) {
+                    found.push(format!("I1: snapshot {id} is not at site {site}"));
+                }
+                for (id, restored) in all {
+                    match restored {
+                        Ok(tree) => compare(world, &id, &tree, site.as_str()),
+                        Err(why) => found.push(format!("I1: snapshot {id} at site {site}: {why}")),
+                    }
+                }
+            }
+            Err(error) => found.push(format!("I1: site {site} alone: {error}")),
+        }
+    }
+    found.extend(world.watch.breaches());
+    found
+}
+
+/// Compares what was restored with the model.
+pub fn compare(world: &World, id: &SnapshotId, tree: &Tree, how: &str) {
+    world.trace.count("restores compared");
+    let wrong = match world.model().get(id) {
+        None => Some(format!(
+            "I8: snapshot {id}, which nobody made, was restored {how}"
+        )),
+        Some(entry) if entry.tree != *tree => {
+            Some(format!("I8: snapshot {id} was restored wrong {how}"))
+        }
+        Some(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        world.watch.breach(wrong);
+    }
+}
+
+/// I1 at the moment when an agent is told that its snapshot is protected: each site alone has it.
+pub async fn protected(world: &Arc<World>, id: SnapshotId) {
+    let members: Vec<SiteName> = {
+        let owner = world.owner();
+        let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
+        vault.map_or_else(Vec::new, |vault| {
+            vault.state().catalog.members.keys().cloned().collect()
+        })
+    };
+    for disk in world
+        .disks
+        .iter()
+        .filter(|disk| members.contains(disk.site_name()))
+    {
+        let site = disk.site_name();
+        let wrong = match restore::from_site(world, disk).await {
+            Ok(all) => match all.into_iter().find(|(there, _)| *there == id) {
+                Some((_, Ok(tree))) => {
+                    compare(world, &id, &tree, site.as_str());
+                    None
+                }
+                Some((_, Err(why))) => Some(why),
+                None => Some("it is not there".into()),
+            },
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = wrong {
+            world.watch.breach(format!(
+                "I1: snapshot {id} was told to be protected, and from site {site} alone: {why}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The operator: what people and their scripts ask of a coordinator, through its services.
+//!
+//! State: none; the model is told what was asked and what was answered. A request that fails is no failure of the history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_coordinator::services::Service;
+use holdfast_format::{HoldId, SnapshotId};
+use holdfast_proto::v1;
+use holdfast_proto::v1::collect_progress::Kind as Said;
+use holdfast_proto::v1::operations_server::Operations;
+use holdfast_proto::v1::place_hold_request::Cover;
+use holdfast_proto::v1::retention_server::Retention;
+use holdfast_proto::v1::verify_progress::Kind as Found;
+use tokio_stream::StreamExt;
+use tonic::{Request, Status};
+
+use crate::world::World;
+
+/// How long the operator waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Who is logged.
+const WHO: &str = "operator";
+
+/// What came of a request.
+pub type Asked<T> = Result<T, String>;
+
+async fn within<T>(asked: impl Future<Output = Result<T, Status>>) -> Asked<T> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Err(_) => Err("no answer".into()),
+    }
+}
+
+fn service(world: &World) -> Asked<Service> {
+    world
+        .service(WHO)
+        .ok_or_else(|| "nobody listens".to_owned())
+}
+
+/// Forgets a snapshot, without a time in the trash.
+pub async fn forget(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
+    world.model().forget(&id);
+    let request = v1::ForgetRequest {
+        vault: world.vault_name(),
+        snapshots: vec![id.0.to_vec().into()],
+        who: WHO.into(),
+        why: "simulated".into(),
+        purge: true,
+    };
+    within(service(world)?.forget(Request::new(request)))
+        .await
+        .map(drop)
+}
+
+/// Takes a snapshot out of the trash.
+pub async fn recover(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
+    let request = v1::RecoverRequest {
+        vault: world.vault_name(),
+        snapshots: vec![id.0.to_vec().into()],
+        who: WHO.into(),
+    };
+    within(service(world)?.recover(Request::new(request))).await?;
+    world.model().recover(&id);
+    Ok(())
+}
+
+/// Places a hold on a snapshot.
+pub async fn hold(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
+    let request = v1::PlaceHoldRequest {
+        vault: world.vault_name(),
+        cover: Some(Cover::Snapshot(id.0.to_vec().into())),
+        why: "simulated".into(),
+        who: WHO.into(),
+    };
+    let placed = within(service(world)?.place_hold(Request::new(request))).await?;
+    let bytes = placed.into_inner().id;
+    if let Ok(bytes) = <[u8; 16]>::try_from(&bytes[..]) {
+        world.model().hold(HoldId(bytes), id);
+    }
+    Ok(())
+}
+
+/// Releases a hold.
+pub async fn release(world: &Arc<World>, hold: HoldId) -> Asked<()> {
+    world.model().release(&hold);
+    let request = v1::ReleaseHoldRequest {
+        vault: world.vault_name(),
+        hold: hold.0.to_vec().into(),
+        who: WHO.into(),
+    };
+    within(service(world)?.release_hold(Request::new(request)))
+        .await
+        .map(drop)
+}
+
+/// Sets a policy that keeps the last few of each source.
+pub async fn set_policy(world: &Arc<World>, last: usize) -> Asked<()> {
+    world.model().keep_last(last);
+    let text = format!(
+        "version = 1\ntime_zone = \"UTC\"\nmin_age = \"0\"\ntrash = \"5m\"\nexpire_share_max = 1.0\n[keep]\nlast = {last}\n"
+    );
+    let request = v1::SetPolicyRequest {
+        vault: world.vault_name(),
+        text,
+        who: WHO.into(),
+    };
+    within(service(world)?.set_policy(Request::new(request)))
+        .await
+        .map(drop)
+}
+
+/// Confirms the clock.
+pub async fn confirm(world: &Arc<World>) -> Asked<()> {
+    let request = v1::ExpireRequest {
+        vault: world.vault_name(),
+        apply: true,
+        confirm: true,
+        who: WHO.into(),
+    };
+    within(service(world)?.expire(Request::new(request)))
+        .await
+        .map(drop)
+}
+
+/// Collects; with `wait`, until it is done at every member. Whether it was.
+pub async fn collect(world: &Arc<World>, wait: bool) -> Asked<bool> {
+    let request = v1::CollectRequest {
+        vault: world.vault_name(),
+        dry_run: false,
+        wait,
+        who: WHO.into(),
+    };
+    let service = service(world)?;
+    within(async {
+        let mut said = service.collect(Request::new(request)).await?.into_inner();
+        let mut done = false;
+        while let Some(one) = said.next().await {
+            done |= matches!(one?.kind, Some(Said::Done(_)));
+        }
+        Ok(done)
+    })
+    .await
+}
+
+/// Verifies every object at every site, and repairs. How much was found and how much of it repaired.
+pub async fn verify(world: &Arc<World>, repair: bool) -> Asked<(u64, u64, Vec<String>)> {
+    let request = v1::VerifyRequest {
+        vault: world.vault_name(),
+        site: String::new(),
+        read_data: true,
+        sample_percent: 0.0,
+        repair,
+    };
+    let service = service(world)?;
+    within(async {
+        let mut said = service.verify(Request::new(request)).await?.into_inner();
+        let (mut findings, mut repaired, mut open) = (0, 0, Vec::new());
+        while let Some(one) = said.next().await {
+            match one?.kind {
+                Some(Found::Done(done)) => (findings, repaired) = (done.findings, done.repaired),
+                Some(Found::Finding(found)) if !found.repaired => {
+                    open.push(format!("{} {}: {}", found.site, found.object, found.what));
+                }
+                _ => {}
+            }
+        }
+        Ok((findings, repaired, open))
+    })
+    .await
+}
+
+/// Fails over to a site.
+pub async fn fail_over(world: &Arc<World>, to: &str, accept_loss: bool) -> Asked<()> {
+    let request = v1::FailoverRequest {
+        vault: world.vault_name(),
+        to: to.into(),
+        accept_loss,
+        plan_only: false,
+        who: WHO.into(),
+    };
+    within(service(world)?.failover(Request::new(request)))
+        .await
+        .map(drop)
+}
+
+/// Brings back what was left behind: one site, or all.
+pub async fn fail_back(world: &Arc<World>, site: &str) -> Asked<u64> {
+    let request = v1::FailbackRequest {
+        vault: world.vault_name(),
+        site: site.into(),
+        make_primary: false,
+        who: WHO.into(),
+    };
+    let answer = within(service(world)?.failback(Request::new(request))).await?;
+    Ok(answer.into_inner().snapshots_salvaged)
+}

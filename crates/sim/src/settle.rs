@@ -1,0 +1,199 @@
+//! Everything settles: faults stop, and whatever is pending has to come to its end (liveness).
+//!
+//! State: none. The operator does what the runbook says: starts what is down, brings back what was left behind, repairs what
+//! has rotted, collects what is garbage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::operator;
+use crate::plan::Plan;
+use crate::process::Process;
+use crate::world::{COORDINATORS, SITES, World};
+
+/// How long what was under way may take to end.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(3600);
+
+/// How long until some coordinator owns the vault.
+const OWNED_WITHIN: Duration = Duration::from_secs(900);
+
+/// How long until every site has everything.
+const LEVEL_WITHIN: Duration = Duration::from_secs(1800);
+
+/// How long until all garbage is gone: sessions of former owners are ended after an hour.
+const CLEAN_WITHIN: Duration = Duration::from_secs(3 * 3600);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// See the module. `Err`: what did not come to its end.
+pub async fn settle(
+    world: &Arc<World>,
+    plan: &Plan,
+    tasks: Vec<JoinHandle<()>>,
+) -> Result<(), String> {
+    world.trace.say("history", format_args!("faults stop"));
+    world.weather.clear();
+    world.set_clocks_right();
+    for disk in &world.disks {
+        disk.change(|condition| {
+            (condition.down, condition.full, condition.lies) = (false, false, false);
+        });
+    }
+    for process in world.living() {
+        process.gate.resume();
+    }
+    if world.living().is_empty() {
+        let (world, name) = (world.clone(), COORDINATORS[0]);
+        let starting = async move { world.boot(name).await };
+        let started = tokio::time::timeout(OWNED_WITHIN, starting).await;
+        started.map_err(|_| "liveness: no coordinator starts".to_owned())?;
+    }
+    let ended = tokio::time::timeout(TASKS_END_WITHIN, futures::future::join_all(tasks)).await;
+    ended.map_err(|_| "liveness: what was under way did not come to an end".to_owned())?;
+    let owner = owned(world, plan).await?;
+    bring_back(world).await?;
+    mend(world).await?;
+    level(world).await?;
+    clean(world).await?;
+    level(world).await?;
+    drop(owner);
+    Ok(())
+}
+
+/// Waits until some coordinator owns the vault. Where it cannot be opened by itself, the operator names a site.
+async fn owned(world: &Arc<World>, plan: &Plan) -> Result<Arc<Process>, String> {
+    let began = Instant::now();
+    let mut named = 0;
+    loop {
+        if let Some(owner) = world.owner() {
+            return Ok(owner);
+        }
+        if began.elapsed() > OWNED_WITHIN / 3 && named < plan.sites {
+            let to = SITES[named];
+            let moved = operator::fail_over(world, to, true).await;
+            world.trace.count("the operator had to name a site");
+            let said = format_args!("names {to}: {}", moved.is_ok());
+            world.trace.say("operator", said);
+            named += 1;
+        }
+        if began.elapsed() > OWNED_WITHIN {
+            let troubles = world.living().into_iter().flat_map(|process| {
+                let name = process.name.clone();
+                let slots = process.node.list().into_iter();
+                slots.map(move |slot| format!("{name}: {}", slot.trouble))
+            });
+            let troubles: Vec<String> = troubles.collect();
+            return Err(format!("liveness: nobody owns the vault: {troubles:?}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Brings back every site that was left behind.
+async fn bring_back(world: &Arc<World>) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let owner = world.owner();
+        let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
+        let mut waiting = Vec::new();
+        for (site, standing) in vault.iter().flat_map(|vault| vault.standings()) {
+            if standing.diverged || !standing.trouble.is_empty() || standing.head.is_none() {
+                waiting.push((site.to_string(), standing.trouble));
+            }
+        }
+        if vault.is_some() && waiting.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > LEVEL_WITHIN {
+            return Err(format!("liveness: sites do not come back: {waiting:?}"));
+        }
+        for (site, trouble) in waiting {
+            let back = operator::fail_back(world, &site).await;
+            let (word, why) = match &back {
+                Ok(snapshots) => ("back", format!("{snapshots} snapshots")),
+                Err(why) => ("not back", why.clone()),
+            };
+            world.trace.count(&format!("a site is {word}"));
+            tracing::info!(site, trouble, why, "failback: {word}");
+            // What has rotted there may stand in the way.
+            if back.is_err() {
+                let _ = operator::verify(world, true).await;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Repairs what has rotted: nothing that one site still has may be left open.
+async fn mend(world: &Arc<World>) -> Result<(), String> {
+    let mut left = String::new();
+    for _ in 0..6 {
+        match operator::verify(world, true).await {
+            Ok((findings, repaired, open)) => {
+                world.trace.say(
+                    "operator",
+                    format_args!("verify: {findings} findings, {repaired} repaired"),
+                );
+                if open.is_empty() {
+                    return Ok(());
+                }
+                left = open.join("; ");
+            }
+            Err(why) => left = why,
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(format!("I8: damage that no site can mend: {left}"))
+}
+
+/// Waits until every site has everything.
+async fn level(world: &Arc<World>) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let owner = world.owner();
+        if let Some(vault) = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok()) {
+            let head = vault.state().chain.head;
+            if head.is_some_and(|head| vault.is_everywhere(head)) {
+                return Ok(());
+            }
+            if began.elapsed() > LEVEL_WITHIN {
+                let standings = vault.standings();
+                return Err(format!(
+                    "liveness: {head:?} is not everywhere: {standings:?}"
+                ));
+            }
+        } else if began.elapsed() > LEVEL_WITHIN {
+            return Err("liveness: the owner is gone again".into());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Collects until nothing waits to be swept anywhere.
+async fn clean(world: &Arc<World>) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let collected = operator::collect(world, true).await;
+        let done = collected == Ok(true);
+        let owner = world.owner();
+        let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
+        let waits = vault.is_none_or(|vault| {
+            let catalog = &vault.state().catalog;
+            !catalog.sessions.is_empty()
+                || catalog.snapshots.values().any(|s| s.trash.is_some())
+                || catalog.packs.values().any(|p| p.condemned.is_some())
+                || catalog.keys.values().any(|k| k.condemned.is_some())
+        });
+        if done && !waits {
+            return Ok(());
+        }
+        if began.elapsed() > CLEAN_WITHIN {
+            return Err(format!("liveness: garbage stays: {collected:?}"));
+        }
+        tokio::time::sleep(LOOK * 15).await;
+    }
+}
