@@ -20,7 +20,8 @@ pub(super) struct Outage {
     context: Context,
     limit: Duration,
     since: Option<Instant>,
-    linked_at: Instant,
+    /// Since when there is a link; none while it is broken.
+    linked_at: Option<Instant>,
     attempts: u32,
 }
 
@@ -31,14 +32,14 @@ impl Outage {
             context: context.clone(),
             limit,
             since: None,
-            linked_at: Instant::now(),
+            linked_at: Some(Instant::now()),
             attempts: 0,
         }
     }
 
     /// There is a link. It has to prove itself: see [`Self::over`].
     pub(super) fn linked(&mut self) {
-        self.linked_at = Instant::now();
+        self.linked_at = Some(Instant::now());
     }
 
     /// The link carried something: the outage is over.
@@ -49,7 +50,9 @@ impl Outage {
 
     /// The link broke.
     pub(super) fn broke(&mut self) {
-        if self.linked_at.elapsed() >= GOOD_LINK {
+        // Only the first break after a link: what fails from then on is the same outage, which grows old.
+        let linked_at = self.linked_at.take();
+        if linked_at.is_some_and(|linked_at| linked_at.elapsed() >= GOOD_LINK) {
             self.over();
         }
         self.since.get_or_insert_with(Instant::now);
@@ -125,6 +128,21 @@ mod tests {
         outage.over();
         outage.broke();
         assert!(outage.wait().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_after_a_good_link_ends_too() {
+        let mut outage = outage(300);
+        tokio::time::sleep(2 * GOOD_LINK).await;
+        let start = Instant::now();
+        loop {
+            outage.broke();
+            if !outage.wait().await {
+                break;
+            }
+        }
+        assert_eq!(start.elapsed().as_secs(), 300);
+        assert!(outage.attempts() < 30, "{}", outage.attempts());
     }
 
     #[tokio::test(start_paused = true)]
