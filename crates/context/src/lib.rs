@@ -13,6 +13,7 @@
 )]
 
 mod clock;
+mod latest;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,7 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use latest::{Ended, Latest, Seen};
 
 /// What a component needs of the world besides its stores: time, chance, tasks.
 #[derive(Clone)]

@@ -149,8 +149,8 @@ where
     });
 }
 
-/// Repairs records at one site that do not read or are missing below later ones, from another member's verified log.
-/// Gives how many.
+/// Repairs records at one site that do not read or are missing below later ones, from another member's verified log, or,
+/// where none is whole, from what the members hold between them. Gives how many.
 pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> Result<u64> {
     let id = vault.header.vault;
     for good in vault.read_sites(None).await? {
@@ -164,9 +164,67 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> R
         }
         return records(id, bad, &mut here, &state, stood).await;
     }
-    Err(Error::Corrupt(
-        "no other site has a whole log to repair from".into(),
-    ))
+    let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+    let opened = members.iter().filter_map(|name| vault.sites.opened(name));
+    match between(&vault.header, &opened.collect::<Vec<_>>()).await? {
+        0 => Err(Error::Corrupt(
+            "no other site has a whole log to repair from, nor have all of them together".into(),
+        )),
+        repaired => Ok(repaired),
+    }
+}
+
+/// Repairs the logs of several sites from each other, record by record: each is taken from wherever it reads and follows.
+/// Gives how many were repaired. Ends where no site has the next record, or where two hold different ones: that is a
+/// branch, not damage, and nobody's to overwrite.
+pub(crate) async fn between(header: &VaultHeader, sites: &[Opened]) -> Result<u64> {
+    let id = header.vault;
+    let mut state = State::start(header.clone());
+    let mut ends = Vec::new();
+    for opened in sites {
+        let reader: Arc<dyn SiteReader> = opened.site.clone();
+        let log = LogReader::new(reader, id);
+        let mut end = None;
+        for epoch in log.epochs().await? {
+            end = log.slots(epoch, Slot(0)).await?.last().copied().max(end);
+        }
+        ends.push((opened, log, end));
+    }
+    let mut repaired = 0;
+    loop {
+        let at = state.chain.next();
+        let (mut good, mut bad): (Option<Record>, Vec<&Opened>) = (None, Vec::new());
+        for (opened, log, end) in &ends {
+            match log.read_raw(at).await {
+                Ok(Some(record)) if state.chain.clone().take(header, &record).is_ok() => {
+                    if good
+                        .as_ref()
+                        .is_some_and(|good| good.object != record.object)
+                    {
+                        return Ok(repaired);
+                    }
+                    good = Some(record);
+                }
+                // It reads, and does not follow: a branch.
+                Ok(Some(_)) => {}
+                Ok(None) if end.is_some_and(|end| end > at) => bad.push(opened),
+                Ok(None) => {}
+                Err(Error::Corrupt(_)) => bad.push(opened),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(record) = good else {
+            return Ok(repaired);
+        };
+        let name = ObjectName::record(id, at);
+        for opened in bad {
+            tracing::error!(site = %opened.site.name(), %at, "a bad record was repaired from another site's log");
+            let good = record.sealed();
+            opened.sweeper.replace_damaged(&name, good).await?;
+            repaired += 1;
+        }
+        state.take(&record)?;
+    }
 }
 
 /// Puts records of a verified log in the place of those that do not read, or are missing, at a site: in all epochs that

@@ -67,9 +67,31 @@ impl Node {
         id: VaultId,
         only: Option<&SiteName>,
     ) -> Result<(SiteName, State)> {
+        let seen = self.newest_as_is(id, only).await;
+        // No log is whole. Perhaps all of them are together.
+        if matches!(seen, Err(Error::Corrupt(_))) && only.is_none() {
+            let mut opened = Vec::new();
+            for (name, _, _) in self.sites.list() {
+                opened.extend(self.sites.open(&name).await.ok());
+            }
+            let header = self.list().into_iter().find(|slot| slot.header.vault == id);
+            if let Some(slot) = header
+                && repair::between(&slot.header, &opened).await? > 0
+            {
+                return self.newest_as_is(id, only).await;
+            }
+        }
+        seen
+    }
+
+    async fn newest_as_is(
+        &self,
+        id: VaultId,
+        only: Option<&SiteName>,
+    ) -> Result<(SiteName, State)> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
-        let mut trouble = Vec::new();
+        let (mut trouble, mut damaged) = (Vec::new(), false);
         for (name, _, _) in self.sites.list() {
             if only.is_some_and(|only| *only != name) {
                 continue;
@@ -89,15 +111,19 @@ impl Node {
                     });
                 }
                 Err(Error::Missing(_)) => {}
-                Err(error) => trouble.push(format!("site {name}: {error}")),
+                Err(error) => {
+                    damaged |= matches!(error, Error::Corrupt(_));
+                    trouble.push(format!("site {name}: {error}"));
+                }
             }
         }
         let newest = newest.map(|(site, state)| (site.name().clone(), state));
         newest.ok_or_else(|| {
-            Error::Unavailable(format!(
-                "its log cannot be read anywhere: {}",
-                trouble.join("; ")
-            ))
+            let why = format!("its log cannot be read anywhere: {}", trouble.join("; "));
+            match damaged {
+                true => Error::Corrupt(why),
+                false => Error::Unavailable(why),
+            }
         })
     }
 

@@ -30,6 +30,7 @@ const PASSES_MAX: usize = 3;
 pub const AGENTS: [(&str, &str); 3] = [("a1", "vault"), ("a2", "vault"), ("a3", "agent/a3")];
 
 /// See the module.
+#[derive(Debug)]
 pub struct Agent {
     name: String,
     bundle: Bundle,

@@ -52,6 +52,8 @@ pub struct Disk {
     url: String,
     objects: Mutex<BTreeMap<String, Object>>,
     condition: Mutex<Condition>,
+    /// Which disk it is: a replaced one bears no mark of a site until somebody makes it one.
+    mark: Mutex<(u64, bool)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,6 +68,7 @@ impl Disk {
             url: format!("memory:{name}"),
             objects: Mutex::default(),
             condition: Mutex::default(),
+            mark: Mutex::new((0, true)),
         })
     }
 
@@ -142,9 +145,18 @@ impl Disk {
             .collect()
     }
 
-    /// Everything is gone.
-    pub fn wipe(&self) {
+    /// The disk is replaced by an empty one.
+    pub fn replace_disk(&self) {
         lock(&self.objects).clear();
+        let mut mark = lock(&self.mark);
+        *mark = (mark.0 + 1, false);
+    }
+
+    /// Which disk it is, if it is a site; with `create`, it becomes one.
+    pub fn mark(&self, create: bool) -> Option<u64> {
+        let mut mark = lock(&self.mark);
+        mark.1 |= create;
+        mark.1.then_some(mark.0)
     }
 
     /// Damages an object.

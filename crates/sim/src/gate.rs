@@ -4,7 +4,7 @@
 //! reaches it. What others can see of a crash at any await is just that. A pause (a stopped process, a frozen machine) is a
 //! gate that opens later.
 
-use tokio::sync::watch;
+use holdfast_context::Latest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -15,21 +15,20 @@ enum State {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Gate(watch::Sender<State>);
+pub struct Gate(Latest<State>);
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(watch::channel(State::Open).0)
+        Self(Latest::new(State::Open))
     }
 }
 
 impl Gate {
     /// Passes; waits while the process is paused, for ever once it is dead.
     pub async fn pass(&self) {
-        let mut state = self.0.subscribe();
+        let mut state = self.0.watch();
         loop {
-            let now = *state.borrow_and_update();
-            match now {
+            match state.get() {
                 State::Open => return,
                 State::Dead => std::future::pending().await,
                 State::Paused => {}
@@ -42,35 +41,27 @@ impl Gate {
 
     /// The process dies.
     pub fn kill(&self) {
-        self.0.send_replace(State::Dead);
+        self.0.set(State::Dead);
     }
 
     /// The process stops until [`Self::resume`].
     pub fn pause(&self) {
-        self.0.send_if_modified(|state| {
-            let open = *state == State::Open;
-            if open {
-                *state = State::Paused;
-            }
-            open
-        });
+        if self.0.get() == State::Open {
+            self.0.set(State::Paused);
+        }
     }
 
     /// It goes on.
     pub fn resume(&self) {
-        self.0.send_if_modified(|state| {
-            let paused = *state == State::Paused;
-            if paused {
-                *state = State::Open;
-            }
-            paused
-        });
+        if self.0.get() == State::Paused {
+            self.0.set(State::Open);
+        }
     }
 
     /// Waits until the process dies.
     pub async fn dies(&self) {
-        let mut state = self.0.subscribe();
-        while *state.borrow_and_update() != State::Dead {
+        let mut state = self.0.watch();
+        while state.get() != State::Dead {
             if state.changed().await.is_err() {
                 std::future::pending().await
             }
@@ -79,6 +70,6 @@ impl Gate {
 
     /// Whether it is dead.
     pub fn is_dead(&self) -> bool {
-        *self.0.borrow() == State::Dead
+        self.0.get() == State::Dead
     }
 }

@@ -72,7 +72,7 @@ struct History {
     agents: Vec<Arc<Agent>>,
     /// An agent's backup under way.
     busy: Vec<Option<JoinHandle<()>>>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<(String, JoinHandle<()>)>,
 }
 
 impl History {
@@ -108,7 +108,9 @@ impl History {
                 return Ok(world.watch.breaches());
             }
         }
-        let tasks = history.busy.into_iter().flatten().chain(history.tasks);
+        let busy = history.busy.into_iter().zip(AGENTS);
+        let busy = busy.filter_map(|(task, (name, _))| Some((format!("backup of {name}"), task?)));
+        let tasks = busy.chain(history.tasks);
         let settled = settle::settle(&world, plan, tasks.collect()).await;
         let mut breaches = world.watch.breaches();
         if breaches.is_empty() {
@@ -123,16 +125,16 @@ impl History {
     /// Starts a coordinator, beside everything else.
     fn start(&mut self, name: &'static str) {
         let world = self.world.clone();
-        self.go(async move {
+        self.go(&format!("start of {name}"), async move {
             world.boot(name).await;
         });
     }
 
     /// Does something beside everything else.
-    fn go(&mut self, what: impl Future<Output = ()> + Send + 'static) {
+    fn go(&mut self, name: &str, what: impl Future<Output = ()> + Send + 'static) {
         let task = self.world.context.spawn(what);
-        self.tasks.push(task);
-        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push((name.into(), task));
+        self.tasks.retain(|(_, task)| !task.is_finished());
     }
 
     /// Asks something of the operator, beside everything else; what came of it goes into the trace.
@@ -142,7 +144,7 @@ impl History {
         asked: impl Future<Output = operator::Asked<T>> + Send + 'static,
     ) {
         let world = self.world.clone();
-        self.go(async move {
+        self.go(what, async move {
             let word = match asked.await {
                 Ok(_) => "done",
                 Err(_) => "not done",
@@ -225,7 +227,7 @@ impl History {
             }
             Act::Stop(n) => {
                 if let Some(process) = world.process(coordinator(n)) {
-                    self.go(async move {
+                    self.go("stop", async move {
                         process.stop().await;
                     });
                 }
@@ -318,7 +320,7 @@ impl History {
         let Some(&id) = world.chance.pick(&known, &["restore"]) else {
             return;
         };
-        self.go(async move {
+        self.go("restore", async move {
             let Some(service) = world.service("restorer") else {
                 return;
             };
@@ -372,14 +374,22 @@ fn replace(world: &World, site: &str) {
     let Some(disk) = world.disk(site) else { return };
     let own = folds.get(disk.site_name());
     let primary = own.and_then(|state| state.catalog.primary.clone());
-    let others = folds.values().filter(|state| {
-        // Some other site holds all that this one does.
-        own.is_some_and(|own| state.chain.hash == own.chain.hash)
-    });
     // What lies only here is not lost by a disk that somebody replaces on purpose.
-    if primary.as_ref() == Some(disk.site_name()) || others.count() < 2 {
+    let others = world
+        .disks
+        .iter()
+        .filter(|other| other.site_name() != disk.site_name());
+    let elsewhere = |name: &String| {
+        let there = disk.read(name);
+        others.clone().any(|other| other.read(name) == there)
+    };
+    let mut needed = disk.names("/packs/");
+    needed.extend(disk.names("/log/"));
+    needed.extend(disk.names("/keys/"));
+    if own.is_none() || primary.as_ref() == Some(disk.site_name()) || !needed.iter().all(elsewhere)
+    {
         return;
     }
-    disk.wipe();
+    disk.replace_disk();
     world.trace.count("fault: Replace");
 }

@@ -5,6 +5,7 @@
 //! the product; nothing here reimplements it but the naive [`model`].
 
 pub mod agent;
+pub mod campaign;
 pub mod chance;
 pub mod check;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod process;
 pub mod restore;
 pub mod settle;
+pub mod shrink;
 pub mod trace;
 pub mod tree;
 pub mod watch;

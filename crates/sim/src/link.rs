@@ -42,16 +42,19 @@ pub struct Links {
 
 #[async_trait]
 impl OpenSites for Links {
-    async fn open(&self, name: &SiteName, _: &str, _: bool) -> Result<Opened> {
+    async fn open(&self, name: &SiteName, _: &str, create: bool) -> Result<Opened> {
         let found = self.disks.iter().find(|disk| disk.site_name() == name);
         let disk = found
             .ok_or_else(|| Error::new(Kind::Invalid, format!("opening site {name}"), "unknown"))?;
-        let link = Arc::new(Link {
+        let mut link = Link {
             links: self.clone(),
             disk: disk.clone(),
-        });
-        // Asked once, so that a site that is down cannot be opened.
-        link.call(Call::List, "open", "open", || Ok(())).await?;
+            mark: None,
+        };
+        let mark = || Ok(disk.mark(create));
+        let (mark, _) = link.call(Call::List, "open", "open", mark).await?;
+        link.mark = Some(mark.ok_or_else(|| link.error("opening", "it", "it is no site"))?);
+        let link = Arc::new(link);
         Ok(Opened {
             site: link.clone(),
             sweeper: link,
@@ -64,6 +67,8 @@ impl OpenSites for Links {
 struct Link {
     links: Links,
     disk: Arc<Disk>,
+    /// Which disk it was when it was opened.
+    mark: Option<u64>,
 }
 
 impl Link {
@@ -108,6 +113,9 @@ impl Link {
         let done = match fault {
             Some(Fault::Fail) => Err(self.error(doing, &name, "it was refused")),
             Some(Fault::Lost) => Err(unknown(self.error(doing, &name, "the request was lost"))),
+            _ if self.mark.is_some() && self.disk.mark(false) != self.mark => {
+                Err(self.error(doing, &name, "it is no site, or another one by now"))
+            }
             // On its way when the process died.
             _ if gate.is_dead() && weather.chance.strikes(500, &["late", process, &name]) => {
                 std::future::pending().await

@@ -25,6 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MESSAGES: usize = 4;
 
 /// An agent's way to the coordinators.
+#[derive(Debug)]
 pub struct Dialer {
     /// The world.
     pub world: Arc<World>,
@@ -37,7 +38,13 @@ pub struct Dialer {
 #[async_trait]
 impl Dial for Dialer {
     async fn dial(&self, first: SessionRequest) -> Result<Link, Status> {
-        let Some(process) = self.world.pick_process(&self.agent) else {
+        let picked = self.world.pick_process(&self.agent);
+        let whom = picked
+            .as_ref()
+            .map_or("nobody", |process| process.name.as_str());
+        let trace = &self.world.trace;
+        trace.say(&self.agent, format_args!("opens a stream to {whom}"));
+        let Some(process) = picked else {
             return Err(Status::unavailable("nobody listens"));
         };
         if self.world.weather.is_cut(&self.agent, &process.name) {

@@ -101,7 +101,11 @@ impl Process {
 
     /// It stops in order.
     pub async fn stop(&self) {
-        self.node.shut_down().await;
+        tokio::select! {
+            biased;
+            () = self.gate.dies() => {}
+            () = self.node.shut_down() => {}
+        }
         self.gate.kill();
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_coordinator::vault::Vault;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -33,7 +34,7 @@ const LOOK: Duration = Duration::from_secs(20);
 pub async fn settle(
     world: &Arc<World>,
     plan: &Plan,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<(String, JoinHandle<()>)>,
 ) -> Result<(), String> {
     world.trace.say("history", format_args!("faults stop"));
     world.weather.clear();
@@ -52,8 +53,13 @@ pub async fn settle(
         let started = tokio::time::timeout(OWNED_WITHIN, starting).await;
         started.map_err(|_| "liveness: no coordinator starts".to_owned())?;
     }
-    let ended = tokio::time::timeout(TASKS_END_WITHIN, futures::future::join_all(tasks)).await;
-    ended.map_err(|_| "liveness: what was under way did not come to an end".to_owned())?;
+    let until = Instant::now() + TASKS_END_WITHIN;
+    for (name, task) in tasks {
+        let ended = tokio::time::timeout_at(until, task).await;
+        ended
+            .map_err(|_| format!("liveness: this did not come to an end: {name}"))?
+            .ok();
+    }
     let owner = owned(world, plan).await?;
     bring_back(world).await?;
     mend(world).await?;
@@ -120,7 +126,7 @@ async fn bring_back(world: &Arc<World>) -> Result<(), String> {
             world.trace.count(&format!("a site is {word}"));
             tracing::info!(site, trouble, why, "failback: {word}");
             // What has rotted there may stand in the way.
-            if back.is_err() {
+            if back.is_err() || !trouble.is_empty() {
                 let _ = operator::verify(world, true).await;
             }
         }
@@ -181,19 +187,45 @@ async fn clean(world: &Arc<World>) -> Result<(), String> {
         let done = collected == Ok(true);
         let owner = world.owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
-        let waits = vault.is_none_or(|vault| {
-            let catalog = &vault.state().catalog;
-            !catalog.sessions.is_empty()
-                || catalog.snapshots.values().any(|s| s.trash.is_some())
-                || catalog.packs.values().any(|p| p.condemned.is_some())
-                || catalog.keys.values().any(|k| k.condemned.is_some())
-        });
-        if done && !waits {
+        let waits = vault.map_or_else(|| vec!["nobody owns it".into()], |vault| waiting(&vault));
+        if done && waits.is_empty() {
             return Ok(());
         }
         if began.elapsed() > CLEAN_WITHIN {
-            return Err(format!("liveness: garbage stays: {collected:?}"));
+            return Err(format!("liveness: garbage stays: {collected:?}, {waits:?}"));
         }
         tokio::time::sleep(LOOK * 15).await;
     }
+}
+
+/// What waits to go, and why a person would want to know.
+fn waiting(vault: &Vault) -> Vec<String> {
+    let state = vault.state();
+    let now = state.next_time(vault.context.now_millis());
+    let catalog = &state.catalog;
+    // A session of this owner whose agent died stays open for days, by design; one of a former owner must not.
+    let epoch = vault.claimant.epoch;
+    let former = catalog
+        .sessions
+        .iter()
+        .filter(|(_, session)| session.opened_at.epoch < epoch);
+    let mut waits: Vec<String> = former
+        .map(|(id, session)| format!("session {id} of {}", session.opened_at))
+        .collect();
+    for (id, snapshot) in &catalog.snapshots {
+        if snapshot.trash.is_some() && !catalog.is_held(id, &snapshot.source, now) {
+            waits.push(format!("snapshot {id} in the trash: {:?}", snapshot.trash));
+        }
+    }
+    let packs = catalog
+        .packs
+        .values()
+        .filter(|pack| pack.condemned.is_some());
+    waits.extend(packs.map(|pack| format!("pack {}", pack.id)));
+    let keys = catalog
+        .keys
+        .iter()
+        .filter(|(_, key)| key.condemned.is_some());
+    waits.extend(keys.map(|(key, _)| format!("key {key}")));
+    waits
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use holdfast_format::{ObjectName, SiteName, VaultId};
+use holdfast_format::{ObjectName, Position, Record, SiteName, Slot, VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 use holdfast_vault::{LogReader, State, invariant};
 
@@ -91,36 +91,92 @@ impl Watch {
 }
 
 impl Inner {
-    /// Follows every site's log to its end, as far as it reads.
+    /// Follows every site's log to its end.
     fn follow(&mut self, vault: VaultId) {
-        for disk in &self.disks {
-            let site: Arc<dyn SiteReader> = disk.clone();
-            let before = self.folds.remove(disk.site_name());
-            let followed = follow(&site, vault, before).now_or_never().flatten();
+        let sites = self
+            .disks
+            .iter()
+            .map(|disk| disk.clone() as Arc<dyn SiteReader>);
+        let sites: Vec<_> = sites.collect();
+        for site in &sites {
+            let before = self.folds.remove(site.name());
+            let followed = follow(site, &sites, vault, before).now_or_never().flatten();
             if let Some(state) = followed {
-                self.folds.insert(disk.site_name().clone(), state);
+                self.folds.insert(site.name().clone(), state);
             }
         }
     }
 }
 
-/// The fold of a site's log: from where it was, or from the start where the log is another by now.
+/// The fold of a site's log: from where it was, or from the start where the log is another by now. A record that has rotted
+/// there, below others that have not, is read elsewhere: it stands there, and is repaired from elsewhere, too.
 async fn follow(
     site: &Arc<dyn SiteReader>,
+    sites: &[Arc<dyn SiteReader>],
     vault: VaultId,
     before: Option<State>,
 ) -> Option<State> {
     let mut reader = LogReader::new(site.clone(), vault);
-    if let Some(mut state) = before
-        && let Some(head) = state.chain.head
-        && let Ok(Some(record)) = reader.read(head).await
-        && record.hash == state.chain.hash
-    {
-        reader.follow_readable(&mut state).await.ok()?;
-        return Some(state);
+    let mut state = match before {
+        Some(state) if is_there(&mut reader, &state).await => state,
+        _ => State::start(any_header(sites, vault).await?),
+    };
+    let last = last_slots(&reader).await;
+    loop {
+        let at = state.chain.next();
+        let record = match reader.read(at).await {
+            Ok(Some(record)) => Some(record),
+            Ok(None) if last.iter().all(|last| *last <= at) => None,
+            _ => elsewhere(sites, vault, &state, at).await,
+        };
+        match record {
+            Some(record) => state.take(&record).ok()?,
+            None => return Some(state),
+        }
     }
-    let header = reader.header().await.ok()??;
-    let mut state = State::start(header);
-    reader.follow_readable(&mut state).await.ok()?;
-    Some(state)
+}
+
+async fn is_there(reader: &mut LogReader, state: &State) -> bool {
+    let Some(head) = state.chain.head else {
+        return false;
+    };
+    let there = reader.read(head).await;
+    matches!(there, Ok(Some(record)) if record.hash == state.chain.hash)
+}
+
+async fn any_header(sites: &[Arc<dyn SiteReader>], vault: VaultId) -> Option<VaultHeader> {
+    for site in sites {
+        let reader = LogReader::new(site.clone(), vault);
+        if let Ok(Some(header)) = reader.header().await {
+            return Some(header);
+        }
+    }
+    None
+}
+
+/// The last slot of each epoch at a site.
+async fn last_slots(reader: &LogReader) -> Vec<Position> {
+    let mut last = Vec::new();
+    for epoch in reader.epochs().await.unwrap_or_default() {
+        let slots = reader.slots(epoch, Slot(0)).await.unwrap_or_default();
+        last.extend(slots.last().copied());
+    }
+    last
+}
+
+async fn elsewhere(
+    sites: &[Arc<dyn SiteReader>],
+    vault: VaultId,
+    state: &State,
+    at: Position,
+) -> Option<Record> {
+    for site in sites {
+        let mut reader = LogReader::new(site.clone(), vault);
+        if let Ok(Some(record)) = reader.read(at).await
+            && state.chain.clone().take(&state.header, &record).is_ok()
+        {
+            return Some(record);
+        }
+    }
+    None
 }

@@ -154,7 +154,9 @@ pub fn i4_fenced<N: PartialEq>(epoch: &[Slotted<N>]) -> Result<(), Breach> {
         match slot {
             // A branch's seal closes an epoch behind the seal, or the record, where it parted.
             Slotted::Seal if at + 2 < epoch.len() => {
-                return Err(format!("I4: the epoch goes on behind its seal in slot {at}"));
+                return Err(format!(
+                    "I4: the epoch goes on behind its seal in slot {at}"
+                ));
             }
             Slotted::Seal => {}
             Slotted::Record(nonce) if claim.is_some_and(|claim| claim != nonce) => {
@@ -177,7 +179,11 @@ pub fn i5_pack_may_go(logs: &[(&SiteName, &State)], pack: PackId) -> Result<(), 
                 None => Err(format!("I5: pack {pack} was not condemned")),
             },
             // Swept since, or named later: numbers and epochs rise.
-            None => match state.chain.head.is_some_and(|head| head.epoch >= pack.epoch) {
+            None => match state
+                .chain
+                .head
+                .is_some_and(|head| head.epoch >= pack.epoch)
+            {
                 true => Ok(()),
                 false => Err(format!("I5: pack {pack} was not named yet")),
             },
@@ -256,7 +262,9 @@ pub fn i6_scopes_are_apart(state: &State) -> Result<(), Breach> {
         let scope = state.scope_of(ordinal);
         for child in state.index.refs(ordinal) {
             if state.index.is_live(child) && state.scope_of(child) != scope {
-                return Err(format!("I6: node {ordinal} refers to {child} of another scope"));
+                return Err(format!(
+                    "I6: node {ordinal} refers to {child} of another scope"
+                ));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! State: how far the member has come. One replicator exists per member and owner; it alone puts records there. It never
 //! overwrites, never skips a record, and copies only bytes that it verified.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use holdfast_format::checkpoint::Manifest;
@@ -60,6 +60,8 @@ pub struct Replicator {
     budget: Budget,
     head: Option<Position>,
     next: Position,
+    /// Packs whose copy at the primary is damaged or missing.
+    bad: Mutex<Vec<PackInfo>>,
 }
 
 impl Replicator {
@@ -92,6 +94,7 @@ impl Replicator {
             budget,
             head,
             next: first,
+            bad: Mutex::default(),
         };
         if let Some(head) = head {
             let vault = this.vault();
@@ -123,6 +126,17 @@ impl Replicator {
     /// The last record that stands there.
     pub fn head(&self) -> Option<Position> {
         self.head
+    }
+
+    /// Packs that could not be copied since their copy at the primary is damaged or missing: another member may have good
+    /// ones.
+    pub fn take_bad(&self) -> Vec<PackInfo> {
+        std::mem::take(&mut *self.bad.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note_bad(&self, pack: PackInfo) {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.push(pack);
     }
 
     /// The member.
@@ -312,17 +326,21 @@ impl Replicator {
                 .packs
                 .values()
                 .any(|p| p.id == pack.id && p.condemned.is_none());
-            return match live {
-                true => Err(Error::Corrupt(format!(
-                    "pack {} is missing at site {}",
-                    pack.id,
-                    self.source.name()
-                ))),
-                false => Ok(()),
-            };
+            drop(state);
+            if !live {
+                return Ok(());
+            }
+            let why = format!("pack {} is missing at site {}", pack.id, self.source.name());
+            self.note_bad(pack);
+            return Err(Error::Corrupt(why));
         };
-        if Guard::CopyVerified.stands() {
-            verify_pack(pack.id, pack.footer_hash, &object)?;
+        if Guard::CopyVerified.stands()
+            && let Err(error) = verify_pack(pack.id, pack.footer_hash, &object)
+        {
+            let (id, site) = (pack.id, self.source.name());
+            let why = format!("pack {id} at site {site}: {error}");
+            self.note_bad(pack);
+            return Err(Error::Corrupt(why));
         }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
         Ok(())

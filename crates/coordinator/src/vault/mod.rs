@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use holdfast_context::Context;
+use holdfast_context::{Context, Latest, Seen};
 use holdfast_format::{PackId, PackNumber, Position, SiteName, SnapshotId, VaultHeader};
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
@@ -66,7 +66,7 @@ pub struct Vault {
     /// Where index segments are kept.
     pub cache: SegmentCache,
     /// The last record that stands at the primary.
-    pub head: watch::Receiver<Option<Position>>,
+    pub head: Seen<Option<Position>>,
     /// Cancelled when this ownership ends, for whatever reason.
     pub stop: CancellationToken,
     /// This ownership's epoch and nonce.
@@ -75,7 +75,7 @@ pub struct Vault {
     pub clock: Clock,
     writer: ActorRef<LogWriter>,
     replicas: RwLock<BTreeMap<SiteName, Following>>,
-    changed: watch::Sender<u64>,
+    changed: Latest<()>,
     collector: std::sync::OnceLock<ActorRef<Collector>>,
     keeper: std::sync::OnceLock<ActorRef<Keeper>>,
     next_pack: AtomicU64,
@@ -105,7 +105,8 @@ impl Vault {
         let claimant = writer.claimant();
         let header = read(&shared).header.clone();
         let promises = Arc::new(Mutex::new(Promises::default()));
-        let (head_to, head) = watch::channel(read(&shared).chain.head);
+        let head_to = Latest::new(read(&shared).chain.head);
+        let head = head_to.watch();
         let writer = LogWriter::spawn_with_mailbox(
             writer::Args {
                 context: context.clone(),
@@ -133,7 +134,7 @@ impl Vault {
             clock: Clock::open(log_before_millis),
             writer,
             replicas: RwLock::default(),
-            changed: watch::channel(0).0,
+            changed: Latest::new(()),
             collector: std::sync::OnceLock::new(),
             keeper: std::sync::OnceLock::new(),
             next_pack: AtomicU64::new(0),
@@ -303,12 +304,12 @@ impl Vault {
 
     /// Told by replicas whenever one has come further.
     pub(crate) fn member_moved(&self) {
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.set(());
     }
 
     /// Waits until a record stands at every member.
     pub async fn wait_everywhere(&self, at: Position) -> Result<()> {
-        let mut changed = self.changed.subscribe();
+        let mut changed = self.changed.watch();
         while !self.is_everywhere(at) {
             tokio::select! {
                 biased;

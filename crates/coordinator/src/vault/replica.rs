@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Vault;
 use crate::error::Error;
+use crate::repair;
 
 /// Records copied before the actor looks at its mailbox again.
 const STEPS_PER_TURN: usize = 32;
@@ -144,6 +145,7 @@ impl Message<Work> for Replica {
             Err(error) => {
                 tracing::warn!(site = %self.args.site, %error, "the member does not follow");
                 self.tell_trouble(&vault, &error).await;
+                self.mend_primary(&vault).await;
                 self.replicator = None;
                 let pause = self.pause;
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -208,6 +210,17 @@ impl Replica {
         }
         self.tell_standing(vault, true).await?;
         Ok(true)
+    }
+
+    /// What cannot be copied since the primary's copy is bad, another member may have: it is mended from there.
+    async fn mend_primary(&self, vault: &Arc<Vault>) {
+        let bad = self.replicator.as_ref().map(Replicator::take_bad);
+        let primary = vault.primary.site.name();
+        for pack in bad.into_iter().flatten() {
+            if let Err(error) = repair::pack(vault, primary, &pack).await {
+                tracing::error!(site = %primary, pack = %pack.id, %error, "the copy was not repaired");
+            }
+        }
     }
 
     /// Tells of one record more; the lag in bytes is told once a turn.

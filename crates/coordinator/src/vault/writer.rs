@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_context::Context;
+use holdfast_context::{Context, Latest};
 use holdfast_format::{Position, Record};
 use holdfast_vault::index::MEMORY_CHUNKS_MAX;
 use holdfast_vault::{Draft, Outcome, Promises, Proposal, Refusal, SegmentCache, State, Writer};
@@ -16,7 +16,7 @@ use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::error::Infallible;
 use kameo::message::{Context as MessageContext, Message};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ pub struct Args {
     /// Where index segments are kept.
     pub cache: SegmentCache,
     /// Told of each record that stands.
-    pub head: watch::Sender<Option<Position>>,
+    pub head: Latest<Option<Position>>,
     /// Cancelled by this actor when it is fenced.
     pub stop: CancellationToken,
 }
@@ -84,7 +84,7 @@ pub struct LogWriter {
     writer: Option<Writer>,
     promises: Arc<Mutex<Promises>>,
     cache: SegmentCache,
-    head: watch::Sender<Option<Position>>,
+    head: Latest<Option<Position>>,
     stop: CancellationToken,
     waiting: VecDeque<Propose>,
     /// Those who wait for the index to be settled.
@@ -193,7 +193,7 @@ impl Message<Ended> for LogWriter {
                 self.writer = Some(message.writer);
                 let at = record.position();
                 self.overfull = self.is_overfull();
-                self.head.send_replace(Some(at));
+                self.head.set(Some(at));
                 for reply in message.answered {
                     let _ = reply.send(Ok(Some(at)));
                 }

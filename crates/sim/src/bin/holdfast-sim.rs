@@ -1,25 +1,111 @@
-//! Runs histories by hand: `cargo xtask sim`.
+//! Runs histories by hand: `cargo xtask sim`. Prints progress, and of what fails the seed, a shorter plan, and its trace.
 
-fn main() {
-    let seed: u64 = std::env::args()
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1);
-    let count: u64 = std::env::args()
-        .nth(2)
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1);
-    let keep = std::env::args().nth(3).is_some();
-    for seed in seed..seed + count {
-        let plan = holdfast_sim::plan::Plan::of(seed);
-        let outcome = holdfast_sim::history::run(&plan, keep);
-        if keep {
-            println!("{plan}");
-            for line in &outcome.lines {
-                println!("{line}");
-            }
-            println!("{:#?}", outcome.counts);
-        }
-        println!("{seed} {} {:?}", outcome.trace_hash, outcome.breaches);
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use holdfast_sim::campaign::{self, Campaign};
+use holdfast_sim::history::run;
+use holdfast_sim::plan::Plan;
+use holdfast_sim::shrink::shrink;
+use tokio::time::Instant;
+
+/// Simulates agents, coordinators, placement and sites under seeds, with faults, and checks I1 to I9.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many histories; seeds count up from the first.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    histories: u64,
+    /// Ends after so many minutes. Without it and --histories, one history is run.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Threads; each runs whole histories.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Goes on after a failure, and only lists what failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Prints the plan and the trace of the first seed.
+    #[arg(long)]
+    trace: bool,
+    /// Does not shorten the plan of what failed.
+    #[arg(long)]
+    no_shrink: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .without_time()
+            .with_ansi(false)
+            .init();
     }
+    if options.trace {
+        let plan = Plan::of(options.seed);
+        println!("{plan}");
+        let outcome = run(&plan, true);
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+        println!("{:#?}", outcome.counts);
+        println!("trace {}; {:?}", outcome.trace_hash, outcome.breaches);
+        return ExitCode::from(u8::from(!outcome.breaches.is_empty()));
+    }
+    let histories = match (options.histories, options.minutes) {
+        (u64::MAX, None) => 1,
+        (histories, _) => histories,
+    };
+    let began = Instant::now();
+    let campaign = Campaign {
+        seed: options.seed,
+        histories,
+        until: options
+            .minutes
+            .map(|minutes| began + Duration::from_secs(60 * minutes)),
+        threads: options.threads,
+        keep_going: options.keep_going,
+    };
+    let result = campaign::carry_out(&campaign, |result| {
+        if result.histories.is_multiple_of(20) {
+            let seconds = began.elapsed().as_secs();
+            let steps = result.counts.get("steps").copied().unwrap_or(0);
+            eprint!(
+                "\r{} histories, {steps} steps, {} failed, {seconds} s ",
+                result.histories,
+                result.failed.len()
+            );
+            let _ = std::io::stderr().flush();
+        }
+    });
+    eprintln!();
+    println!(
+        "seeds from {}: {} histories in {} s",
+        options.seed,
+        result.histories,
+        began.elapsed().as_secs()
+    );
+    for (kind, count) in &result.counts {
+        println!("  {count:>9} {kind}");
+    }
+    for (seed, outcome) in &result.failed {
+        println!("seed {seed} failed: {}", outcome.breaches.join("\n    "));
+    }
+    if let Some((seed, outcome)) = result.failed.into_iter().next()
+        && !options.no_shrink
+        && !options.keep_going
+    {
+        println!("making the plan of seed {seed} shorter …");
+        let (plan, _) = shrink(&Plan::of(seed), outcome);
+        let outcome = run(&plan, true);
+        println!("{plan}");
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+        println!("seed {seed} failed: {}", outcome.breaches.join("\n    "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
