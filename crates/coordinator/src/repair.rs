@@ -153,6 +153,7 @@ where
 /// where none is whole, from what the members hold between them. Gives how many.
 pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> Result<u64> {
     let id = vault.header.vault;
+    let mut repaired = 0;
     for good in vault.read_sites(None).await? {
         if good.name() == bad.site.name() {
             continue;
@@ -162,11 +163,18 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> R
         if here.follow(&mut state).await.is_err() {
             continue;
         }
-        return records(id, bad, &mut here, &state, stood).await;
+        repaired += records(id, bad, &mut here, &state, stood).await?;
+        // A log that is whole may be short: of a site that was just filled anew.
+        let mut now = State::start(vault.header.clone());
+        let followed = LogReader::new(bad.site.clone(), id).follow(&mut now).await;
+        if followed.is_ok() && now.chain.head >= stood {
+            return Ok(repaired);
+        }
     }
     let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
     let opened = members.iter().filter_map(|name| vault.sites.opened(name));
-    match between(&vault.header, &opened.collect::<Vec<_>>()).await? {
+    repaired += between(&vault.header, &opened.collect::<Vec<_>>()).await?;
+    match repaired {
         0 => Err(Error::Corrupt(
             "no other site has a whole log to repair from, nor have all of them together".into(),
         )),

@@ -24,6 +24,10 @@ pub struct Entry {
     pub protected: bool,
     /// Somebody asked to forget it, and has not recovered it since.
     pub forgotten: bool,
+    /// How often somebody asked to forget it.
+    forgets: u64,
+    /// How many of those were not answered: they may happen yet.
+    forgets_open: u64,
 }
 
 /// See the module.
@@ -49,6 +53,8 @@ impl Model {
             acknowledged: false,
             protected: false,
             forgotten: false,
+            forgets: 0,
+            forgets_open: 0,
         };
         self.snapshots.insert(id, entry);
     }
@@ -67,16 +73,33 @@ impl Model {
         }
     }
 
-    /// Somebody asks to forget it; whether it happens is open.
+    /// Somebody asks to forget it; whether it happens is open until it is answered.
     pub fn forget(&mut self, id: &SnapshotId) {
         if let Some(entry) = self.snapshots.get_mut(id) {
             entry.forgotten = true;
+            entry.forgets += 1;
+            entry.forgets_open += 1;
         }
     }
 
-    /// It was recovered, as somebody was told.
-    pub fn recover(&mut self, id: &SnapshotId) {
+    /// It was forgotten, as somebody was told.
+    pub fn forgot(&mut self, id: &SnapshotId) {
         if let Some(entry) = self.snapshots.get_mut(id) {
+            entry.forgets_open -= 1;
+        }
+    }
+
+    /// Somebody is about to take it out of the trash: how often it was forgotten so far, if that is settled.
+    pub fn recovering(&self, id: &SnapshotId) -> Option<u64> {
+        let entry = self.snapshots.get(id)?;
+        (entry.forgets_open == 0).then_some(entry.forgets)
+    }
+
+    /// It was recovered, as somebody was told; it counts unless somebody asked to forget it meanwhile.
+    pub fn recover(&mut self, id: &SnapshotId, before: Option<u64>) {
+        if let Some(entry) = self.snapshots.get_mut(id)
+            && before == Some(entry.forgets)
+        {
             entry.forgotten = false;
         }
     }

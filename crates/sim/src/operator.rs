@@ -51,20 +51,21 @@ pub async fn forget(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
         why: "simulated".into(),
         purge: true,
     };
-    within(service(world)?.forget(Request::new(request)))
-        .await
-        .map(drop)
+    within(service(world)?.forget(Request::new(request))).await?;
+    world.model().forgot(&id);
+    Ok(())
 }
 
 /// Takes a snapshot out of the trash.
 pub async fn recover(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
+    let before = world.model().recovering(&id);
     let request = v1::RecoverRequest {
         vault: world.vault_name(),
         snapshots: vec![id.0.to_vec().into()],
         who: WHO.into(),
     };
     within(service(world)?.recover(Request::new(request))).await?;
-    world.model().recover(&id);
+    world.model().recover(&id, before);
     Ok(())
 }
 
@@ -101,7 +102,7 @@ pub async fn release(world: &Arc<World>, hold: HoldId) -> Asked<()> {
 pub async fn set_policy(world: &Arc<World>, last: usize) -> Asked<()> {
     world.model().keep_last(last);
     let text = format!(
-        "version = 1\ntime_zone = \"UTC\"\nmin_age = \"0\"\ntrash = \"5m\"\nexpire_share_max = 1.0\n[keep]\nlast = {last}\n"
+        "version = 1\ntime_zone = \"UTC\"\nmin_age = \"0\"\ntrash = \"5min\"\nexpire_share_max = 1.0\n[keep]\nlast = {last}\n"
     );
     let request = v1::SetPolicyRequest {
         vault: world.vault_name(),

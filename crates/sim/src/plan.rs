@@ -131,7 +131,7 @@ impl Plan {
         let n = |bound, what: &str| chance.below(bound, &[what]);
         let theme = Theme::DRAWN[n(8, "theme") as usize];
         let sites = 2 + n(2, "sites") as usize;
-        let level = [0, 1, 3][n(3, "odds") as usize];
+        let level = [1, 2, 4][n(3, "odds") as usize];
         let odds = Odds {
             fail: 8 * level,
             lost: 8 * level,
@@ -184,8 +184,8 @@ impl Plan {
         let agent = n(AGENTS.len(), "agent");
         let often = |list: &[Act]| list[n(list.len(), "which")];
         let backup = Act::BackUp(agent, n(4, "wait") == 0);
-        if n(100, "storm") < 4 {
-            return Act::Storm(on);
+        if n(100, "storm") < 9 {
+            return Act::Storm(n(10, "calm") < 7);
         }
         let work = [
             backup,

@@ -77,6 +77,8 @@ pub struct World {
     clocks: Mutex<BTreeMap<String, Arc<SimClock>>>,
     runs: Mutex<BTreeMap<String, u64>>,
     processes: Mutex<BTreeMap<String, Arc<Process>>>,
+    /// One run of a name at a time.
+    starting: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl std::fmt::Debug for World {
@@ -140,6 +142,7 @@ impl World {
             clocks: Mutex::default(),
             runs: Mutex::default(),
             processes: Mutex::default(),
+            starting: Mutex::default(),
         });
         world.certify().await?;
         let first = world.boot(COORDINATORS[0]).await;
@@ -230,6 +233,11 @@ impl World {
 
     /// Starts a coordinator, and again until it comes up; gives it.
     pub async fn boot(self: &Arc<Self>, name: &str) -> Arc<Process> {
+        let turn = lock(&self.starting).entry(name.into()).or_default().clone();
+        let _turn = turn.lock().await;
+        if let Some(process) = self.process(name) {
+            return process;
+        }
         loop {
             let data = self.data(name);
             match Process::start(self, name, &data).await {
