@@ -111,7 +111,7 @@ impl History {
         let busy = history.busy.into_iter().zip(AGENTS);
         let busy = busy.filter_map(|(task, (name, _))| Some((format!("backup of {name}"), task?)));
         let tasks = busy.chain(history.tasks);
-        let settled = settle::settle(&world, plan, tasks.collect()).await;
+        let settled = settle::settle(&world, tasks.collect()).await;
         let mut breaches = world.watch.breaches();
         if breaches.is_empty() {
             match settled {

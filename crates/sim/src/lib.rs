@@ -14,6 +14,8 @@ pub mod gate;
 pub mod history;
 pub mod link;
 pub mod model;
+#[cfg(feature = "mutation")]
+pub mod mutation;
 pub mod network;
 pub mod operator;
 pub mod placement;
@@ -22,6 +24,7 @@ pub mod process;
 pub mod restore;
 pub mod settle;
 pub mod shrink;
+pub mod sweep;
 pub mod trace;
 pub mod tree;
 pub mod watch;

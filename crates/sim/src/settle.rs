@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::operator;
-use crate::plan::Plan;
 use crate::process::Process;
 use crate::world::{COORDINATORS, SITES, World};
 
@@ -34,7 +33,6 @@ const LOOK: Duration = Duration::from_secs(20);
 /// See the module. `Err`: what did not come to its end.
 pub async fn settle(
     world: &Arc<World>,
-    plan: &Plan,
     tasks: Vec<(String, JoinHandle<()>)>,
 ) -> Result<(), String> {
     world.trace.say("history", format_args!("faults stop"));
@@ -55,7 +53,7 @@ pub async fn settle(
             .map_err(|_| format!("liveness: this did not come to an end: {name}"))?
             .ok();
     }
-    let owner = owned(world, plan).await?;
+    let owner = owned(world).await?;
     bring_back(world).await?;
     mend(world).await?;
     level(world).await?;
@@ -66,7 +64,7 @@ pub async fn settle(
 }
 
 /// Waits until some coordinator owns the vault. Where it cannot be opened by itself, the operator names a site.
-async fn owned(world: &Arc<World>, plan: &Plan) -> Result<Arc<Process>, String> {
+async fn owned(world: &Arc<World>) -> Result<Arc<Process>, String> {
     let began = Instant::now();
     let mut named = 0;
     loop {
@@ -79,7 +77,7 @@ async fn owned(world: &Arc<World>, plan: &Plan) -> Result<Arc<Process>, String> 
             let started = tokio::time::timeout(OWNED_WITHIN, starting).await;
             started.map_err(|_| "liveness: no coordinator starts".to_owned())?;
         }
-        if began.elapsed() > OWNED_WITHIN / 3 && named < plan.sites {
+        if began.elapsed() > OWNED_WITHIN / 3 && named < world.disks.len() {
             let to = SITES[named];
             let moved = operator::fail_over(world, to, true).await;
             world.trace.count("the operator had to name a site");
@@ -167,7 +165,7 @@ async fn mend(world: &Arc<World>) -> Result<(), String> {
 }
 
 /// Waits until every site has everything.
-async fn level(world: &Arc<World>) -> Result<(), String> {
+pub(crate) async fn level(world: &Arc<World>) -> Result<(), String> {
     let began = Instant::now();
     loop {
         let owner = world.owner();

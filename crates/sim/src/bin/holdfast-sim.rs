@@ -32,6 +32,11 @@ struct Options {
     /// Prints the plan and the trace of the first seed.
     #[arg(long)]
     trace: bool,
+    /// Takes a guard of the protocol away and looks for what is lost then; `all`: one after the other. With --trace, prints
+    /// the history of the first seed.
+    #[cfg(feature = "mutation")]
+    #[arg(long, value_name = "GUARD")]
+    without: Option<String>,
     /// Does not shorten the plan of what failed.
     #[arg(long)]
     no_shrink: bool,
@@ -46,6 +51,10 @@ fn main() -> ExitCode {
             .without_time()
             .with_ansi(false)
             .init();
+    }
+    #[cfg(feature = "mutation")]
+    if let Some(without) = &options.without {
+        return survey(&options, without);
     }
     if options.trace {
         let plan = Plan::of(options.seed);
@@ -107,5 +116,44 @@ fn main() -> ExitCode {
         println!("seed {seed} failed: {}", outcome.breaches.join("\n    "));
         return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
+}
+
+/// For each guard, the first seed that finds what its removal loses.
+#[cfg(feature = "mutation")]
+fn survey(options: &Options, without: &str) -> ExitCode {
+    use holdfast_sim::mutation::{plan, run_without, search};
+    use holdfast_vault::Guard;
+    let named = |guard: &&Guard| {
+        without == "all" || without.split(',').any(|name| format!("{guard:?}") == name)
+    };
+    let guards: Vec<Guard> = Guard::ALL.iter().filter(named).copied().collect();
+    if let (true, Some(&guard)) = (options.trace, guards.first()) {
+        let plan = plan(options.seed, guard);
+        println!("{plan}");
+        let outcome = run_without(&plan, guard, true);
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+        println!("trace {}; {:?}", outcome.trace_hash, outcome.breaches);
+        return ExitCode::SUCCESS;
+    }
+    let seeds = options.histories.min(10_000);
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(&guard) = guards.get(at) else { return };
+                    match search(guard, options.seed, seeds) {
+                        Some((seed, outcome)) => {
+                            let first = outcome.breaches.first().cloned().unwrap_or_default();
+                            println!("{guard:?}: seed {seed}: {first}");
+                        }
+                        None => println!("{guard:?}: nothing in {seeds} seeds"),
+                    }
+                }
+            });
+        }
+    });
     ExitCode::SUCCESS
 }

@@ -1,0 +1,31 @@
+//! Which guard is good for what: each is taken away, and histories are run until one finds what is lost then.
+//!
+//! Only with the feature `mutation`. [`FOUND`] is what was found: the guard, the seed, and the first breach's kind; the test
+//! `tests/mutation.rs` runs each again.
+
+use holdfast_vault::Guard;
+
+use crate::history::{Outcome, run};
+use crate::plan::Plan;
+
+/// The plan of a seed, with what a guard's removal needs to show: without its proof of claims a site is one that overwrites.
+pub fn plan(seed: u64, guard: Guard) -> Plan {
+    Plan {
+        overwrites: guard == Guard::ClaimProven,
+        ..Plan::of(seed)
+    }
+}
+
+/// Runs a plan without a guard.
+pub fn run_without(plan: &Plan, guard: Guard, keep: bool) -> Outcome {
+    let _away = guard.remove();
+    run(plan, keep)
+}
+
+/// The first of so many seeds that finds something without the guard.
+pub fn search(guard: Guard, from: u64, seeds: u64) -> Option<(u64, Outcome)> {
+    let seeds = from..from + seeds;
+    let runs = seeds.map(|seed| (seed, run_without(&plan(seed, guard), guard, false)));
+    let mut failed = runs.filter(|(_, outcome)| !outcome.breaches.is_empty());
+    failed.next()
+}
