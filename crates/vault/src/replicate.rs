@@ -141,7 +141,17 @@ impl Replicator {
             Some(record) => record,
             None => match LogReader::new(self.source.clone(), vault).read(at).await? {
                 Some(record) => record,
-                None => return Ok(Ok(Step::Level)),
+                None => {
+                    let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                    return match state.chain.head.is_some_and(|head| head >= at) {
+                        // Taken for the end of the log, a gap would leave the member behind without a word.
+                        true => Err(Error::Corrupt(format!(
+                            "record {at} is missing at site {}",
+                            self.source.name()
+                        ))),
+                        false => Ok(Ok(Step::Level)),
+                    };
+                }
             },
         };
         // ORDER: only what the fold has taken is copied. A record can be read at the primary before its writer has folded it
@@ -251,11 +261,26 @@ impl Replicator {
         if !live {
             return Ok(());
         }
-        self.copy_hashed(
-            &ObjectName::session_key(self.vault(), key.key, key.generation),
-            key.hash,
-        )
-        .await
+        let name = ObjectName::session_key(self.vault(), key.key, key.generation);
+        match self.copy_hashed(&name, key.hash).await {
+            // A key outlives what was sealed under it while a member may hold a branch, and this member may be the one: a key
+            // that is lost and unused must not keep it from ever following.
+            Err(Error::Corrupt(why)) if !self.is_key_used(key) => {
+                tracing::warn!(site = %self.target.name(), why, "a key that nothing uses is not copied");
+                Ok(())
+            }
+            copied => copied,
+        }
+    }
+
+    /// Whether an open session or a pack that was not given up uses a key.
+    fn is_key_used(&self, key: &KeyRef) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let catalog = &state.catalog;
+        let mut sessions = catalog.sessions.values();
+        let mut packs = catalog.packs.values();
+        sessions.any(|session| session.key.key == key.key)
+            || packs.any(|pack| pack.condemned.is_none() && pack.keys.contains(&key.key))
     }
 
     /// Copies a small object whose hash the log gives.
@@ -311,7 +336,16 @@ impl Replicator {
                 false => Ok(()),
             };
         };
-        verify_pack(pack.id, pack.footer_hash, &object)?;
+        if let Err(error) = verify_pack(pack.id, pack.footer_hash, &object) {
+            // Given up since, it is no more missed than one that was swept: what is damaged for good must not keep the member
+            // from ever following.
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let mut packs = state.catalog.packs.values();
+            return match packs.any(|p| p.id == pack.id && p.condemned.is_none()) {
+                true => Err(error.into()),
+                false => Ok(()),
+            };
+        }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
         Ok(())
     }
