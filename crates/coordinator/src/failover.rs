@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_format::{SiteName, VaultId};
+use holdfast_format::{Position, SiteName, Slot as LogSlot, VaultId};
 use holdfast_store::{Site, SiteReader};
 use holdfast_vault::log::claim::{Sealing, seal};
-use holdfast_vault::log::reader::read_header;
+use holdfast_vault::log::reader::{LogReader, read_header};
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
 use holdfast_vault::{Budget, Guard, SharedState, State, open_state};
@@ -30,8 +30,10 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 pub struct Plan {
     /// The present primary.
     pub from: SiteName,
-    /// Whether it answers: then it is sealed and drained, and nothing is left behind.
+    /// Whether it answers, and its log reads or can be mended: then it is sealed and drained, and nothing is left behind.
     pub primary_answers: bool,
+    /// Why it cannot be drained, if it cannot: the end of a sentence about it.
+    pub why_not: String,
     /// What would be left behind, for people.
     pub left_behind: String,
     /// Whether it is known that nothing would be.
@@ -76,17 +78,21 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
             slot.header.name
         )));
     }
-    let answers = answering(node, id, &from).await.is_some();
+    let why_not = match answering(node, id, &from).await {
+        Some(primary) => unreadable(node, slot, primary).await?,
+        None => "does not answer".into(),
+    };
+    let answers = why_not.is_empty();
     let (left_behind, loses_nothing) = match (answers, owned, there) {
         (true, _, _) => ("nothing".into(), true),
         (false, _, None) => {
             return Err(Error::Unavailable(format!(
-                "site {from} does not answer and site {to} holds nothing of vault {} yet: there is nothing to fail over to",
+                "site {from} {why_not} and site {to} holds nothing of vault {} yet: there is nothing to fail over to",
                 slot.header.name
             )));
         }
         (false, None, Some(_)) => (
-            "unknown: this coordinator has not seen its last records".into(),
+            format!("unknown: this coordinator has not seen the last records of site {from}"),
             false,
         ),
         (false, Some(vault), Some(there)) => {
@@ -97,6 +103,7 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
     Ok(Plan {
         from,
         primary_answers: answers,
+        why_not,
         left_behind,
         loses_nothing,
     })
@@ -107,6 +114,37 @@ async fn answering(node: &Node, id: VaultId, name: &SiteName) -> Option<Arc<dyn 
     let opened = node.sites.open(name).await.ok()?;
     let header = tokio::time::timeout(ANSWER_WITHIN, read_header(opened.site.as_ref(), id)).await;
     matches!(header, Ok(Ok(Some(_)))).then_some(opened.site)
+}
+
+/// Why a primary that answers cannot be drained: its log is damaged, and no other member has what is damaged there. Empty
+/// if it can be.
+async fn unreadable(node: &Arc<Node>, slot: &Slot, primary: Arc<dyn Site>) -> Result<String> {
+    let id = slot.header.vault;
+    let name = primary.name().clone();
+    let reader: Arc<dyn SiteReader> = primary;
+    let why = match open_state(&reader, id, &node.cache_of(id)).await {
+        Err(Error::Corrupt(why)) => why,
+        _ => return Ok(String::new()),
+    };
+    // A history elsewhere that is as long as the owner's, or as what stands at the primary, has it all.
+    let needed = match &slot.vault {
+        Some(vault) => vault.state().chain.head,
+        None => last_record(&reader, id).await?,
+    };
+    let elsewhere = node.newest(id, None).await;
+    Ok(match elsewhere {
+        Ok((at, state)) if at != name && state.chain.head >= needed => String::new(),
+        _ => format!("holds a damaged log, and no other site has what is damaged there ({why})"),
+    })
+}
+
+/// The place of the last record that stands at a site, damaged or not.
+async fn last_record(site: &Arc<dyn SiteReader>, id: VaultId) -> Result<Option<Position>> {
+    let reader = LogReader::new(site.clone(), id);
+    match reader.epochs().await?.last() {
+        Some(&epoch) => Ok(reader.slots(epoch, LogSlot(0)).await?.last().copied()),
+        None => Ok(None),
+    }
 }
 
 /// The longest history that any member but the primary holds: the failover takes it along.
@@ -175,9 +213,24 @@ pub async fn carry_out(
     }
     node.give_up(id, format!("it is being moved to site {to}"))
         .await;
+    let moved = move_to(node, slot, to, plan).await;
+    if moved.is_err() && plan.primary_answers {
+        // It stays where it was, and whoever asks next finds it open.
+        if let Err(error) = node.take(id, &Take::AtPrimary).await {
+            tracing::warn!(vault = %slot.header.name, %error, "the failover failed, and the vault is not open again yet");
+        }
+    }
+    moved
+}
+
+async fn move_to(node: &Arc<Node>, slot: &Slot, to: &SiteName, plan: &Plan) -> Result<Arc<Vault>> {
+    let id = slot.header.vault;
     let target = node.sites.open(to).await?.site;
     let claimant = match plan.primary_answers {
-        true => seal_and_drain(node, slot, &plan.from, &target).await?,
+        true => {
+            mend(node, slot, &plan.from).await?;
+            seal_and_drain(node, slot, &plan.from, &target).await?
+        }
         false => {
             if Guard::OthersGathered.stands() {
                 gather(node, id, &plan.from, &target).await?;
@@ -186,6 +239,17 @@ pub async fn carry_out(
         }
     };
     node.take(id, &Take::At(to.clone(), claimant)).await
+}
+
+/// Mends the old primary's log from another member, if it is damaged: it could be neither sealed nor drained.
+async fn mend(node: &Arc<Node>, slot: &Slot, from: &SiteName) -> Result<()> {
+    let id = slot.header.vault;
+    let reader: Arc<dyn SiteReader> = node.sites.open(from).await?.site;
+    if let Err(Error::Corrupt(_)) = open_state(&reader, id, &node.cache_of(id)).await {
+        let (good, state) = node.newest(id, None).await?;
+        node.heal_primary(from, &good, &state).await?;
+    }
+    Ok(())
 }
 
 /// Closes the epoch at the old primary and copies everything up to the seal.

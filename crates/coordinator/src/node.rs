@@ -432,6 +432,7 @@ impl Node {
             vault.end().await;
             if let Some(slot) = self.slots().get_mut(&id) {
                 slot.vault = None;
+                slot.owner.clear();
                 slot.trouble = why;
             }
         }

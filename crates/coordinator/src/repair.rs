@@ -248,13 +248,29 @@ pub(crate) async fn records(
     let reader: Arc<dyn SiteReader> = bad.site.clone();
     let there = LogReader::new(reader, id);
     let mut repaired = 0;
-    for epoch in there.epochs().await? {
+    let epochs = there.epochs().await?;
+    // The last epoch of the history that stands there: those before it must be there to their seals.
+    let mut highest = None;
+    for &epoch in epochs.iter().rev() {
+        let claim = Position {
+            epoch,
+            slot: Slot(0),
+        };
+        if good.read(claim).await?.is_some() {
+            highest = Some(epoch);
+            break;
+        }
+    }
+    for &epoch in &epochs {
         let Some(last) = there.slots(epoch, Slot(0)).await?.last().copied() else {
             continue;
         };
         let stood = stood.filter(|stood| stood.epoch == epoch);
         let end = stood.map_or(last.slot, |stood| stood.slot.max(last.slot));
-        for slot in 0..=end.0 {
+        for slot in 0.. {
+            if slot > end.0 && highest.is_none_or(|highest| epoch >= highest) {
+                break;
+            }
             let at = Position {
                 epoch,
                 slot: Slot(slot),
@@ -266,8 +282,9 @@ pub(crate) async fn records(
                 break;
             };
             let name = ObjectName::record(id, at);
+            let is_seal = record.seal().is_some();
             match bad.site.get(&name).await? {
-                Some(object) if object == record.object => continue,
+                Some(object) if object == record.object => {}
                 Some(object)
                     if Guard::BranchIsNoDamage.stands()
                         && !matches!(
@@ -285,6 +302,9 @@ pub(crate) async fn records(
                     bad.sweeper.replace_damaged(&name, record.sealed()).await?;
                     repaired += 1;
                 }
+            }
+            if is_seal {
+                break;
             }
         }
     }

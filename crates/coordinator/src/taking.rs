@@ -312,7 +312,12 @@ impl Node {
     /// that it has lost some. They are put back, verified, before anyone appends behind the gap.
     ///
     /// A primary that holds nothing at all is left alone: it may be a disk that is not mounted.
-    async fn heal_primary(&self, name: &SiteName, from: &SiteName, state: &State) -> Result<()> {
+    pub(crate) async fn heal_primary(
+        &self,
+        name: &SiteName,
+        from: &SiteName,
+        state: &State,
+    ) -> Result<()> {
         if name == from || !Guard::PrimaryHealed.stands() {
             return Ok(());
         }

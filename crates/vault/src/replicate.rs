@@ -156,7 +156,17 @@ impl Replicator {
             Some(record) => record,
             None => match LogReader::new(self.source.clone(), vault).read(at).await? {
                 Some(record) => record,
-                None => return Ok(Ok(Step::Level)),
+                None => {
+                    let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                    return match state.chain.head.is_some_and(|head| head >= at) {
+                        // Taken for the end of the log, a gap would leave the member behind without a word.
+                        true => Err(Error::Corrupt(format!(
+                            "record {at} is missing at site {}",
+                            self.source.name()
+                        ))),
+                        false => Ok(Ok(Step::Level)),
+                    };
+                }
             },
         };
         // ORDER: only what the fold has taken is copied. A record can be read at the primary before its writer has folded it
@@ -275,11 +285,26 @@ impl Replicator {
         if !live {
             return Ok(());
         }
-        self.copy_hashed(
-            &ObjectName::session_key(self.vault(), key.key, key.generation),
-            key.hash,
-        )
-        .await
+        let name = ObjectName::session_key(self.vault(), key.key, key.generation);
+        match self.copy_hashed(&name, key.hash).await {
+            // A key outlives what was sealed under it while a member may hold a branch, and this member may be the one: a key
+            // that is lost and unused must not keep it from ever following.
+            Err(Error::Corrupt(why)) if !self.is_key_used(key) => {
+                tracing::warn!(site = %self.target.name(), why, "a key that nothing uses is not copied");
+                Ok(())
+            }
+            copied => copied,
+        }
+    }
+
+    /// Whether an open session or a pack that was not given up uses a key.
+    fn is_key_used(&self, key: &KeyRef) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let catalog = &state.catalog;
+        let mut sessions = catalog.sessions.values();
+        let mut packs = catalog.packs.values();
+        sessions.any(|session| session.key.key == key.key)
+            || packs.any(|pack| pack.condemned.is_none() && pack.keys.contains(&key.key))
     }
 
     /// Copies a small object whose hash the log gives.
@@ -320,14 +345,7 @@ impl Replicator {
             .await;
         let Some(object) = self.source.get(&name).await? else {
             // Swept meanwhile? Then the state says so by now, and it is not missed.
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            let live = state
-                .catalog
-                .packs
-                .values()
-                .any(|p| p.id == pack.id && p.condemned.is_none());
-            drop(state);
-            if !live {
+            if !self.is_live(&pack) {
                 return Ok(());
             }
             let why = format!("pack {} is missing at site {}", pack.id, self.source.name());
@@ -337,6 +355,11 @@ impl Replicator {
         if Guard::CopyVerified.stands()
             && let Err(error) = verify_pack(pack.id, pack.footer_hash, &object)
         {
+            // Given up since, it is no more missed than one that was swept: what is damaged for good must not keep the member
+            // from ever following.
+            if !self.is_live(&pack) {
+                return Ok(());
+            }
             let (id, site) = (pack.id, self.source.name());
             let why = format!("pack {id} at site {site}: {error}");
             self.note_bad(pack);
@@ -344,6 +367,12 @@ impl Replicator {
         }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
         Ok(())
+    }
+
+    fn is_live(&self, pack: &PackInfo) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut packs = state.catalog.packs.values();
+        packs.any(|known| known.id == pack.id && known.condemned.is_none())
     }
 
     async fn copy_checkpoint(&self, covers: Position, hash: Hash) -> Result<()> {

@@ -19,3 +19,4 @@ mod settings;
 mod story;
 mod streams;
 mod together;
+mod twice;

@@ -84,9 +84,9 @@ impl Service {
         }
         if !plan.loses_nothing && !request.accept_loss {
             return Err(Error::Invalid(format!(
-                "site {} does not answer, and what would be left behind there is not known to be nothing: {}. Bring it \
+                "site {} {}, and what would be left behind there is not known to be nothing: {}. Bring it \
                  back, or go on without it with --accept-loss; what it holds comes back with `holdfast failback`",
-                plan.from, plan.left_behind
+                plan.from, plan.why_not, plan.left_behind
             )));
         }
         let vault = failover::carry_out(&self.node, &slot, &to, &plan).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_coordinator::repair;
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::Checkpoint;
-use holdfast_format::{ObjectName, PackOrdinal};
+use holdfast_format::{Epoch, ObjectName, PackOrdinal, Slot, VaultId};
 use holdfast_store::SiteReader;
 use holdfast_vault::checkpoint::load;
 use holdfast_vault::replicate::{Replicator, Step};
@@ -183,19 +183,53 @@ async fn nothing_is_copied_before_it_is_folded() {
     world.node.shut_down().await;
 }
 
-/// A primary that lost its last record, has a damaged one, or a damaged header is mended from a member before anyone
-/// appends there.
+/// The same sites with a node that has lost its data.
+async fn restarted(world: World, id: VaultId) -> World {
+    let certificates = world.node.placement.certificates(id).await.unwrap();
+    world.node.shut_down().await;
+    std::fs::remove_dir_all(world.folder.path().join("data")).unwrap();
+    let again = node(&world.context, world.folder.path(), &world.key).await;
+    let placement = &again.placement;
+    placement
+        .put_certificate(id, &certificates[0])
+        .await
+        .unwrap();
+    again.find_and_take().await;
+    World {
+        node: again,
+        ..world
+    }
+}
+
+async fn last_of_first_epoch(vault: &Arc<Vault>) -> ObjectName {
+    let log = LogReader::new(vault.primary.site.clone(), vault.header.vault);
+    let slots = log.slots(Epoch(1), Slot(0)).await.unwrap();
+    ObjectName::record(vault.header.vault, *slots.last().unwrap())
+}
+
+/// A primary that lost its last record or the seal of an epoch before, has a damaged record, or a damaged header is mended
+/// from a member before anyone appends there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_primary_is_mended_before_it_is_taken() {
-    for what in ["last record gone", "record damaged", "header damaged"] {
+    for what in [
+        "last record gone",
+        "seal gone",
+        "record damaged",
+        "header damaged",
+    ] {
         let (world, vault) = world().await;
+        // A second epoch, so that there is a seal.
+        let id = vault.header.vault;
+        drop(vault);
+        let world = restarted(world, id).await;
+        let vault = world.node.vault("db").unwrap();
         let (snapshot, root) = world.backup(&vault, &[body(1, 50_000)]).await;
         world.everywhere(&vault).await;
-        let id = vault.header.vault;
         let (folder, data) = (world.folder.path().to_owned(), world.folder.path());
         let head = vault.state().chain.head.unwrap();
         let object = match what {
             "header damaged" => ObjectName::header(id),
+            "seal gone" => last_of_first_epoch(&vault).await,
             _ => ObjectName::record(id, head),
         };
         let certificates = world.node.placement.certificates(id).await.unwrap();
@@ -203,7 +237,7 @@ async fn a_damaged_primary_is_mended_before_it_is_taken() {
         drop(vault);
         let path = folder.join("onsite").join(object.as_str());
         match what {
-            "last record gone" => std::fs::remove_file(&path).unwrap(),
+            "last record gone" | "seal gone" => std::fs::remove_file(&path).unwrap(),
             _ => std::fs::write(&path, "damaged").unwrap(),
         }
         std::fs::rename(data.join("data"), data.join("data-old")).unwrap();

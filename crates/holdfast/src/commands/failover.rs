@@ -80,7 +80,7 @@ fn show(report: &FailoverReport) -> Outcome<()> {
     }
     let how = match report.drained {
         true => "it answered, and everything came along",
-        false => "it did not answer",
+        false => "it did not answer, or its log did not read",
     };
     output::line(format_args!("  {from}: {how}; left behind: {left}"))
 }

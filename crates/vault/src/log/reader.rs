@@ -8,12 +8,12 @@
 //! there, with a seal whose `ends_at` is the fork and which embeds the seal that stands at the survivor: from `ends_at`
 //! on that embedded seal is read in place of what lies there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use holdfast_format::{Epoch, ObjectName, Position, Record, Slot, VaultHeader, VaultId};
+use holdfast_format::{Epoch, Hash, ObjectName, Position, Record, Slot, VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 
 use crate::error::{Error, Result};
@@ -30,6 +30,8 @@ pub struct LogReader {
     branches: HashMap<Epoch, Option<Branch>>,
     /// From which epoch on branches are read as they lie there.
     lies_from: Option<Epoch>,
+    /// Epochs that a seal which stands there was found to lead to.
+    led_to: HashSet<Epoch>,
 }
 
 /// Where an epoch's history ends although records follow there.
@@ -51,6 +53,7 @@ impl LogReader {
             vault,
             branches: HashMap::new(),
             lies_from: None,
+            led_to: HashSet::new(),
         }
     }
 
@@ -179,7 +182,9 @@ impl LogReader {
             };
             match record {
                 Ok(Some(record)) => state.take(&record)?,
-                Ok(None) if self.slots(next.epoch, next.slot).await?.is_empty() => return Ok(None),
+                Ok(None) if self.slots(next.epoch, next.slot).await?.is_empty() => {
+                    return self.cut_off(next).await;
+                }
                 Ok(None) => {
                     return Ok(Some(Error::Corrupt(format!(
                         "record {next} is missing at site {}, and later ones stand there",
@@ -237,9 +242,72 @@ impl LogReader {
                 taken += 1;
             }
             if taken == before {
-                return Ok(taken);
+                return match self.cut_off(state.chain.next()).await? {
+                    None => Ok(taken),
+                    Some(error) => Err(error),
+                };
             }
         }
+    }
+
+    /// Where nothing stands in the slot `next`: whether the log goes on behind it all the same, in a later epoch. A seal that
+    /// is missing would else end the log without a word, and whoever took it for the end would seal the epoch once more, and
+    /// part from all that came after.
+    ///
+    /// An epoch that a seal which stands there leads to is none of these: it belongs to a branch that was left behind.
+    async fn cut_off(&mut self, next: Position) -> Result<Option<Error>> {
+        let mut later = self.epochs().await?;
+        later.retain(|epoch| *epoch > next.epoch && !self.led_to.contains(epoch));
+        if later.is_empty() {
+            return Ok(None);
+        }
+        // ORDER: looked for after the epochs were listed. A claim is put behind its seal only, so that the seal of whoever
+        // claims just now is found.
+        let seals = self.seals().await?;
+        for epoch in later {
+            let Some(&first) = self.slots(epoch, Slot(0)).await?.first() else {
+                continue;
+            };
+            match self.read_raw(first).await {
+                Ok(Some(record)) if !seals.contains(&record.body.previous) => {
+                    return Ok(Some(Error::Corrupt(format!(
+                        "the log at site {} lacks record {next}, yet has {first}; repair it from another site with \
+                         `holdfast verify --repair`",
+                        self.site.name()
+                    ))));
+                }
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                // What does not read there proves nothing: it may be a branch's.
+                _ => {}
+            }
+            self.led_to.insert(epoch);
+        }
+        Ok(None)
+    }
+
+    /// The hashes of all seals that stand there: the last records of epochs, and the survivors' that a branch's seal holds.
+    async fn seals(&self) -> Result<HashSet<Hash>> {
+        let mut seals = HashSet::new();
+        for epoch in self.epochs().await? {
+            for at in self.slots(epoch, Slot(0)).await?.into_iter().rev() {
+                let record = match self.read_raw(at).await {
+                    Ok(Some(record)) => record,
+                    Err(error @ Error::Unavailable(_)) => return Err(error),
+                    _ => continue,
+                };
+                let Some(seal) = record.seal() else { break };
+                if let Some(survivor) = &seal.survivor {
+                    let place = Position {
+                        epoch,
+                        slot: seal.ends_at,
+                    };
+                    let survivor = Record::open(self.vault, place, survivor.clone().into());
+                    seals.extend(survivor.map(|survivor| survivor.hash));
+                }
+                seals.insert(record.hash);
+            }
+        }
+        Ok(seals)
     }
 }
 

@@ -117,7 +117,16 @@ pub(super) fn check(
                     )));
                 }
             }
-            one(trash.clone())
+            let leaves = |id| {
+                let trash = catalog.snapshots.get(id).and_then(|s| s.trash.as_ref());
+                trash.map(|trash| trash.until_millis)
+            };
+            // Said again of what leaves the trash by then anyway, it says nothing new.
+            let mut ids = trash.snapshots.iter();
+            match ids.all(|id| leaves(id).is_some_and(|until| until <= trash.until_millis)) {
+                true => Ok(vec![]),
+                false => one(trash.clone()),
+            }
         }
         Proposal::Recover(recover) => {
             for id in &recover.snapshots {

@@ -1,4 +1,4 @@
-//! A vault over two sites, made once by real processes; and copies of it, each with a coordinator of its own.
+//! A copy of the base in a folder of its own: sites to be damaged, a user, and perhaps a running coordinator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,17 +6,15 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use holdfast_context::{Context, ManualClock};
-use holdfast_format::Footer;
-use holdfast_format::pack::footer_len;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::objects::{self, Damage, Kind};
+use super::base::{Base, keep, noise};
+use super::objects::{self, Damage, Kind, Which};
 
 /// The sites; the first is the primary.
 pub(crate) const SITES: [&str; 2] = ["onsite", "offsite"];
@@ -43,113 +41,42 @@ pub(crate) struct Ran {
     pub(crate) said: String,
 }
 
-/// A vault `db` with two snapshots of one tree, both at both sites, and a vault `other` to swap objects with. In memory,
-/// so that nothing is left behind.
-pub(crate) struct Base {
-    /// The second snapshot.
-    pub(crate) latest: String,
-    /// What it holds: path below the tree, content.
-    files: BTreeMap<String, Vec<u8>>,
-    /// Where the tree was, without the leading slash.
-    tree: PathBuf,
-    vault: String,
-    other: String,
-    /// Everything in its folder: path, mode, content (none of a folder).
-    kept: BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>,
-}
-
-/// The base; made by the first who asks.
-pub(crate) fn base() -> &'static Base {
-    static BASE: OnceLock<Base> = OnceLock::new();
-    BASE.get_or_init(Base::make)
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    Context::seeded(seed, Arc::new(ManualClock::at(0))).fill_random(&mut bytes);
-    bytes
-}
-
-impl Base {
-    fn make() -> Self {
-        let mut stage = Stage::empty();
-        for name in [
-            "home",
-            "data",
-            "onsite",
-            "offsite",
-            "tree/kept",
-            "tree/other",
-        ] {
-            fs::create_dir_all(stage.at(name)).unwrap();
-        }
-        let mut files = BTreeMap::new();
-        let mut put = |stage: &Stage, name: &str, bytes: Vec<u8>| {
-            fs::write(stage.at("tree").join(name), &bytes).unwrap();
-            files.insert(name.to_owned(), bytes);
-        };
-        put(&stage, "kept/large", noise(1, 300_000));
-        put(&stage, "kept/small", b"small and kept".to_vec());
-        put(&stage, "kept/middle", noise(2, 5000));
-        put(&stage, "other/changes", noise(3, 100_000));
-        stage.start();
-        for vault in ["db", "other"] {
-            let identity = format!("{vault}.identity");
-            stage.must(&[
-                "vault",
-                "create",
-                vault,
-                "--sites",
-                "onsite,offsite",
-                "--identity-out",
-                &identity,
-            ]);
-        }
-        for vault in ["other", "db"] {
-            stage.must_back_up(vault);
-            stage.must_make_checkpoint(vault);
-        }
-        put(&stage, "other/changes", noise(4, 120_000));
-        put(&stage, "other/new", noise(5, 50_000));
-        let latest = stage.must_back_up("db");
-        stage.end();
-        let mut kept = BTreeMap::new();
-        keep(&stage.at(""), Path::new(""), &mut kept);
-        let tree = stage.at("tree");
-        Self {
-            latest,
-            files,
-            tree: tree.strip_prefix("/").unwrap().into(),
-            vault: stage.vault_id("db"),
-            other: stage.vault_id("other"),
-            kept,
-        }
+impl Ran {
+    /// Whether it was refused because the coordinator could not open the vault.
+    pub(crate) fn is_not_open(&self) -> bool {
+        let nobody_reads_its_header = "the coordinator knows none of that name";
+        self.said.contains(" is not open: ") || self.said.contains(nobody_reads_its_header)
     }
 }
 
-fn keep(base: &Path, below: &Path, kept: &mut BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>) {
-    for entry in fs::read_dir(base.join(below)).unwrap() {
-        let entry = entry.unwrap();
-        let path = below.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode();
-        if kind.is_dir() {
-            kept.insert(path.clone(), (mode, None));
-            keep(base, &path, kept);
-        } else if kind.is_file() {
-            let content = fs::read(entry.path()).unwrap();
-            kept.insert(path, (mode, Some(content)));
-        }
-    }
+/// What a damage did at one path of a site.
+struct Rot {
+    /// Whether it is the object itself, not the one that it was swapped with.
+    is_object: bool,
+    path: PathBuf,
+    whole: Vec<u8>,
+    rotten: Option<Vec<u8>>,
 }
 
-/// A folder with sites, a user, and perhaps a running coordinator.
+/// See the module.
 pub(crate) struct Stage {
     folder: TempDir,
     base: Option<&'static Base>,
+    rot: Vec<Rot>,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
     listener: Option<JoinHandle<()>>,
+}
+
+/// Where stages are set up: in memory if there is room, since most of the time would else go into making hundreds of small
+/// vaults durable, which is not what is tried here.
+fn somewhere() -> PathBuf {
+    const ROOM_BYTES: u64 = 1 << 30;
+    let memory = Path::new("/dev/shm");
+    match rustix::fs::statvfs(memory) {
+        Ok(there) if there.f_bavail * there.f_frsize >= ROOM_BYTES => memory.to_owned(),
+        _ => std::env::temp_dir(),
+    }
 }
 
 /// The built program.
@@ -160,24 +87,33 @@ fn binary() -> String {
 }
 
 impl Stage {
-    fn empty() -> Self {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
         Self {
             folder: tempfile::Builder::new()
                 .prefix("holdfast-damage-")
-                .tempdir()
+                .tempdir_in(somewhere())
                 .unwrap(),
             base: None,
+            rot: Vec::new(),
             child: None,
             log: Arc::default(),
             listener: None,
         }
     }
 
-    /// A copy of the base.
-    pub(crate) fn copy_of(base: &'static Base) -> Self {
+    /// A copy of the base. With `lagging` the other member has not seen the last backup.
+    pub(crate) fn copy_of(base: &'static Base, lagging: bool) -> Self {
         let mut stage = Self::empty();
         stage.base = Some(base);
         for (path, (mode, content)) in &base.kept {
+            if lagging
+                && path.starts_with(SITES[1])
+                && path.iter().count() > 1
+                && !base.earlier.contains(path)
+            {
+                continue;
+            }
             let path = stage.folder.path().join(path);
             match content {
                 None => fs::create_dir(&path).unwrap(),
@@ -200,29 +136,28 @@ impl Stage {
         format!("file:{}", self.at(site).display())
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        self.command_within(COMMAND_SECONDS, words)
-    }
-
-    fn command_within(&self, seconds: u64, words: &[&str]) -> Command {
+    fn command(&self, seconds: u64, words: &[&str]) -> Command {
         // Whatever hangs is ended, and shows as exit code 124.
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=5", &seconds.to_string()])
             .arg(binary())
-            .args(words)
+            .args(words);
+        self.surround(&mut command);
+        command
+    }
+
+    fn surround(&self, command: &mut Command) {
+        let socket = self.at("data/holdfast.sock");
+        command
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.at("home"))
             .env("USER", "tester")
             .env("TZ", "UTC")
-            .env(
-                "HOLDFAST_COORDINATOR",
-                format!("unix:{}", self.at("data/holdfast.sock").display()),
-            )
+            .env("HOLDFAST_COORDINATOR", format!("unix:{}", socket.display()))
             .stdin(Stdio::null());
-        command
     }
 
     fn finish(mut command: Command) -> Ran {
@@ -237,14 +172,19 @@ impl Stage {
 
     /// Runs a command with the identity.
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
-        let mut command = self.command(&[words, &["--json"]].concat());
+        self.run_within(COMMAND_SECONDS, words)
+    }
+
+    /// Runs a command that may wait for a site that never comes: exit code 124 once it has waited so long.
+    pub(crate) fn run_within(&self, seconds: u64, words: &[&str]) -> Ran {
+        let mut command = self.command(seconds, &[words, &["--json"]].concat());
         command.env("HOLDFAST_IDENTITY", self.at("db.identity"));
         Self::finish(command)
     }
 
     /// Runs a command without it.
     pub(crate) fn run_without_identity(&self, words: &[&str]) -> Ran {
-        Self::finish(self.command(&[words, &["--json"]].concat()))
+        Self::finish(self.command(COMMAND_SECONDS, &[words, &["--json"]].concat()))
     }
 
     /// Runs a `rescue` command at a site.
@@ -252,81 +192,23 @@ impl Stage {
         self.run(&[&["rescue"], words, &["--site", &self.site_url(site)]].concat())
     }
 
-    fn must(&self, words: &[&str]) -> Ran {
+    /// Runs a command that must do all that it is to do.
+    pub(crate) fn must(&self, words: &[&str]) -> Ran {
         let ran = self.run(words);
         assert_eq!(ran.code, 0, "{words:?}\n{}", ran.said);
         ran
     }
 
-    fn must_back_up(&self, vault: &str) -> String {
-        let tree = self.at("tree").display().to_string();
-        let words = [
-            "backup",
-            "--vault",
-            vault,
-            "--source",
-            "web",
-            &tree,
-            "--wait",
-            "protected",
-        ];
-        let ran = self.must(&words);
-        ran.json["snapshot"].as_str().unwrap().into()
-    }
-
-    /// A collection leaves a checkpoint behind, if it gave something up and there are enough records.
-    fn must_make_checkpoint(&self, vault: &str) {
-        for _ in 0..10 {
-            let place = [
-                "hold",
-                "place",
-                "--vault",
-                vault,
-                "--whole-vault",
-                "--why",
-                "test",
-            ];
-            let hold = self.must(&place).json["id"].as_str().unwrap().to_owned();
-            self.must(&["hold", "release", "--vault", vault, &hold]);
-        }
-        let gone = self.must(&["backup", "--vault", vault, "--source", "gone", "--stdin"]);
-        let gone = gone.json["snapshot"].as_str().unwrap();
-        self.must(&["forget", gone, "--vault", vault, "--purge"]);
-        self.must(&["gc", "--vault", vault, "--wait"]);
-        let has_checkpoint = |site: &&str| {
-            let folder = self.at(site).join(self.vault_id(vault));
-            folder.join("checkpoints").exists()
-        };
-        // Records carry it to the other member.
-        for _ in 0..50 {
-            if SITES.iter().all(has_checkpoint) {
-                return;
-            }
-            let tick = ["backup", "--vault", vault, "--source", "tick", "--stdin"];
-            self.must(&[&tick[..], &["--wait", "protected"]].concat());
-        }
-        panic!("no checkpoint was made:\n{}", self.log.lock().unwrap());
-    }
-
-    fn vault_id(&self, vault: &str) -> String {
-        let file = fs::read_to_string(self.at(&format!("{vault}.identity"))).unwrap();
-        let mut lines = file.lines();
-        let id = lines.find_map(|line| line.strip_prefix("# holdfast-vault: "));
-        id.unwrap().to_owned()
-    }
-
     /// Backs the tree up again; with a vault that is not open it is given up soon (exit code 124).
-    pub(crate) fn backup(&self, is_open: bool) -> Ran {
+    pub(crate) fn backup(&self, is_open: bool, more: &[&str]) -> Ran {
         let tree = self.at("tree").display().to_string();
         let seconds = if is_open {
             COMMAND_SECONDS
         } else {
             PATIENCE_SECONDS
         };
-        let words = [
-            "backup", "--vault", "db", "--source", "web", &tree, "--json",
-        ];
-        Self::finish(self.command_within(seconds, &words))
+        let words = ["backup", "--vault", "db", "--source", "web", &tree];
+        self.run_within(seconds, &[&words[..], more].concat())
     }
 
     /// Adds a file to the tree.
@@ -348,26 +230,14 @@ impl Stage {
 
     /// Starts a coordinator, and waits until it has tried to open its vaults.
     pub(crate) fn start(&mut self) {
-        let mut words = vec!["coordinator".to_owned(), "--name".into(), "c1".into()];
-        words.extend(["--data".into(), self.at("data").display().to_string()]);
-        for site in SITES {
-            words.extend(["--site".into(), format!("{site}={}", self.site_url(site))]);
-        }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = Command::new(binary());
-        let template = self.command(&[]);
-        command
-            .args(&words)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .envs(
-                template
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        let data = self.at("data").display().to_string();
+        command.args(["coordinator", "--name", "c1", "--data", &data]);
+        for site in SITES {
+            command.args(["--site", &format!("{site}={}", self.site_url(site))]);
+        }
+        self.surround(&mut command);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         self.child = Some(child);
@@ -387,29 +257,17 @@ impl Stage {
         assert!(
             listens.is_ok(),
             "the coordinator does not listen:\n{}",
-            self.log.lock().unwrap()
+            self.log()
         );
     }
 
     /// Stops it in order: all that it holds is on the disk.
-    fn end(&mut self) {
-        if let Some(child) = &self.child {
-            let pid = child.id().to_string();
-            assert!(
-                Command::new("kill")
-                    .args(["-TERM", &pid])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-        }
-        if let Some(mut child) = self.child.take() {
-            assert!(
-                child.wait().unwrap().success(),
-                "{}",
-                self.log.lock().unwrap()
-            );
-        }
+    pub(crate) fn end(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(told.unwrap().success());
+        assert!(child.wait().unwrap().success(), "{}", self.log());
     }
 
     /// Ends it at once, and gives what it said.
@@ -421,66 +279,93 @@ impl Stage {
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
+        self.log()
+    }
+
+    /// What it has said.
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    fn find(&self, site: &str, kind: Kind) -> (PathBuf, PathBuf) {
-        let base = self.base();
-        objects::find(
-            &self.at(site).join(&base.vault),
-            &self.at(site).join(&base.other),
-            kind,
-        )
-    }
-
     /// Damages an object at a site. A damaged object at both sites is the same one.
-    pub(crate) fn damage(&self, site: &str, kind: Kind, damage: Damage) {
-        let (object, with) = self.find(site, kind);
-        objects::damage(&object, &with, kind, damage);
+    pub(crate) fn damage(&mut self, site: &str, kind: Kind, damage: Damage, which: Which) {
+        let base = self.base();
+        let found = base.find(kind, which);
+        let touched = objects::damage(found, kind, damage, |name| base.original(name));
+        for (name, rotten) in touched {
+            let whole = base.original(&name).to_vec();
+            self.rot.push(Rot {
+                is_object: name == found.object,
+                path: self.at(site).join(name),
+                whole,
+                rotten,
+            });
+        }
+        self.damage_again();
     }
 
-    /// The object of a kind as it was before anything was damaged: its name at the site, its bytes.
-    fn original(&self, kind: Kind) -> (PathBuf, &'static [u8]) {
-        let untouched = Stage::copy_of(self.base());
-        let (object, _) = untouched.find(SITES[0], kind);
-        let name = object
-            .strip_prefix(untouched.at(SITES[0]))
-            .unwrap()
-            .to_owned();
-        let kept = &self.base().kept[&Path::new(SITES[0]).join(&name)];
-        (name, kept.1.as_deref().expect("it is a file"))
+    /// Damages again what was repaired since. What was replaced by something else, or given up, is left alone.
+    pub(crate) fn damage_again(&self) {
+        for rot in &self.rot {
+            if fs::read(&rot.path).is_ok_and(|there| there == rot.whole) {
+                match &rot.rotten {
+                    Some(rotten) => fs::write(&rot.path, rotten).unwrap(),
+                    None => fs::remove_file(&rot.path).unwrap(),
+                }
+            }
+        }
     }
 
-    /// Whether the object is at the site as it was.
-    pub(crate) fn is_whole(&self, site: &str, kind: Kind) -> bool {
-        let (name, bytes) = self.original(kind);
-        fs::read(self.at(site).join(name)).is_ok_and(|content| content == bytes)
+    /// Whether the object is whole again wherever it was damaged.
+    pub(crate) fn is_healed(&self) -> bool {
+        let is_whole = |rot: &Rot| fs::read(&rot.path).is_ok_and(|there| there == rot.whole);
+        self.rot.iter().filter(|rot| rot.is_object).all(is_whole)
     }
 
     /// Whether what a command said names the object.
-    pub(crate) fn names(&self, ran: &Ran, kind: Kind) -> bool {
-        let (name, bytes) = self.original(kind);
-        let name = name.to_str().unwrap();
+    pub(crate) fn names(&self, ran: &Ran, kind: Kind, which: Which) -> bool {
+        let base = self.base();
+        let object = &base.find(kind, which).object;
+        let name = object.to_str().unwrap();
         let parts: Vec<&str> = name.split('/').collect();
         let number = |text: &str| text.trim_start_matches('0').to_owned();
         let words: Vec<String> = match kind {
-            Kind::Header => vec!["header".into(), format!("{}/vault", self.base().vault)],
+            Kind::Header => vec!["header".into(), format!("{}/vault", base.vault)],
             Kind::VaultKey => vec!["keys/vault/".into(), "vault's key".into()],
             Kind::SessionKey => vec![parts[2].to_owned()],
             Kind::DataBody | Kind::DataFooter | Kind::NodePack => {
-                let trailer = bytes.len() - 16;
-                let at = trailer - footer_len(&bytes[trailer..]).unwrap() as usize;
-                let pack = Footer::decode(&bytes[at..trailer]).unwrap().pack;
-                vec![pack.to_string(), name.to_owned()]
-            }
-            Kind::CoveredRecord | Kind::MiddleRecord | Kind::LastRecord => {
-                let short = format!("{}/{}", number(parts[2]), number(parts[3]));
-                vec![name.to_owned(), format!("record {short}")]
+                let (footer, _) = objects::footer(base.original(object));
+                vec![footer.pack.to_string(), name.to_owned()]
             }
             Kind::Checkpoint => vec![parts[2].to_owned(), "checkpoint ".into()],
             Kind::Segment => vec![parts[2].to_owned()],
+            _ => {
+                let slot = number(parts[3]);
+                let slot = if slot.is_empty() { "0" } else { &slot };
+                let short = format!("{}/{slot}", number(parts[2]));
+                vec![name.to_owned(), format!("record {short}")]
+            }
         };
         words.iter().any(|word| ran.said.contains(word))
+    }
+
+    /// Whether all files of this stage's own tree were restored as they are.
+    pub(crate) fn tree_is_right(&self, target: &str) -> bool {
+        let tree = self.at("tree");
+        let there = self.at(target).join(tree.strip_prefix("/").unwrap());
+        let mut files = self.base().files.iter();
+        files.all(|(name, content)| fs::read(there.join(name)).is_ok_and(|there| there == *content))
+    }
+
+    /// The files of the latest snapshot that are not in a folder it was restored to.
+    pub(crate) fn lacking(&self, target: &str) -> BTreeSet<&'static str> {
+        let base = self.base();
+        let there = self.at(target).join(&base.tree);
+        let files = base.files.iter();
+        let lacking = files.filter(|(name, content)| {
+            !fs::read(there.join(name)).is_ok_and(|there| there == **content)
+        });
+        lacking.map(|(name, _)| name.as_str()).collect()
     }
 
     /// What is wrong with what a restore of the latest snapshot left in a folder: nothing may be there that is not
