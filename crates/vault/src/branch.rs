@@ -3,6 +3,8 @@
 //! State: none. It writes one record at the site that was left behind, the branch's seal, and nothing at the primary.
 //! It never overwrites and never deletes: the branch stays where it lies.
 
+pub mod closing;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::fold::catalog::Session;
 use crate::log::reader::LogReader;
 use crate::log::takeover::Claimant;
 use crate::log::writer::Credentials;
+use closing::{Effect, Event};
 
 /// Where two logs part: the primary has its seal there, the site that was left behind another record.
 #[derive(Debug, Clone)]
@@ -279,66 +282,98 @@ pub async fn close_branch(
     let vault = state.header.vault;
     let reader: Arc<dyn SiteReader> = left.clone();
     let reader = LogReader::new(reader, vault);
+    let mut last = None;
+    let (mut now, mut effect) = closing::start();
     loop {
-        let slots = reader.slots(fork.at.epoch, Slot(0)).await?;
-        let Some(&last) = slots.last() else {
-            return Err(Error::Corrupt(format!(
-                "the branch at site {} from {} on is not there any more",
-                left.name(),
-                fork.at
-            )));
+        let event = match effect {
+            Effect::Look => {
+                let (event, record) = look(&reader, fork).await?;
+                last = record;
+                event
+            }
+            Effect::PutSeal(slot) => {
+                let Some(last) = &last else {
+                    return Err(Error::Bug("a branch is sealed behind nothing".into()));
+                };
+                let seal = branch_seal(context, credentials, claimant, fork, last, slot)?;
+                let name = ObjectName::record(vault, seal.position());
+                match left.put_new(&name, seal.sealed()).await {
+                    Ok(Put::Created | Put::Exists) => Event::Answered,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Effect::End => break,
         };
-        let Some(there) = reader.read_raw(last).await? else {
-            continue;
-        };
-        if let Some(seal) = there.seal().filter(|seal| seal.ends_at != last.slot) {
-            let survivor = seal.survivor.as_deref() == Some(&fork.survivor.object[..]);
-            return match seal.ends_at == fork.at.slot && survivor {
-                true => Ok(()),
-                false => Err(Error::Corrupt(format!(
-                    "the branch at site {} was closed at {last} for another fork than {}",
-                    left.name(),
-                    fork.at
-                ))),
-            };
-        }
-        let at = Position {
-            epoch: fork.at.epoch,
-            slot: last.slot.next(),
-        };
-        let seal = Seal {
-            next_epoch: epoch_after(fork),
-            next_nonce: fork
-                .survivor
-                .seal()
-                .map_or(claimant.nonce, |seal| seal.next_nonce),
-            ends_at: fork.at.slot,
-            certificate: credentials.certificate.clone(),
-            by: credentials.coordinator.clone(),
-            survivor: Some(fork.survivor.object.to_vec()),
-        };
-        let body = RecordBody {
-            level: LEVEL,
-            vault,
-            epoch: at.epoch,
-            slot: at.slot,
-            previous: there.hash,
-            nonce: claimant.nonce,
-            time_millis: context.now_millis().max(there.body.time_millis),
-            writer: credentials.key.public(),
-            facts: Facts(vec![seal.into()]),
-            tail: None,
-        };
-        let record = Record::make(body, &credentials.key)?;
-        // Whatever came of it, the slot is read again: a record that was faster is part of the branch.
-        match left
-            .put_new(&ObjectName::record(vault, at), record.sealed())
-            .await
-        {
-            Ok(Put::Created | Put::Exists) => {}
-            Err(error) => return Err(error.into()),
-        }
+        (now, effect) = closing::step(now, event);
     }
+    match now {
+        closing::State::Closed => Ok(()),
+        closing::State::OtherFork => Err(Error::Corrupt(format!(
+            "the branch at site {} was closed for another fork than {}",
+            left.name(),
+            fork.at
+        ))),
+        closing::State::Gone => Err(Error::Corrupt(format!(
+            "the branch at site {} from {} on is not there any more",
+            left.name(),
+            fork.at
+        ))),
+        other => Err(Error::Bug(format!("closing a branch ended as {other:?}"))),
+    }
+}
+
+/// The last slot of the fork's epoch, and its record.
+async fn look(reader: &LogReader, fork: &Fork) -> Result<(Event, Option<Record>)> {
+    let slots = reader.slots(fork.at.epoch, Slot(0)).await?;
+    let Some(&last) = slots.last() else {
+        return Ok((Event::Nothing, None));
+    };
+    let Some(there) = reader.read_raw(last).await? else {
+        return Ok((Event::Vanished, None));
+    };
+    let event = match there.seal().filter(|seal| seal.ends_at != last.slot) {
+        Some(seal) => Event::Seal {
+            same_fork: seal.ends_at == fork.at.slot
+                && seal.survivor.as_deref() == Some(&fork.survivor.object[..]),
+        },
+        None => Event::Last(last.slot),
+    };
+    Ok((event, Some(there)))
+}
+
+/// The branch's seal, behind its last record.
+fn branch_seal(
+    context: &Context,
+    credentials: &Credentials,
+    claimant: Claimant,
+    fork: &Fork,
+    last: &Record,
+    slot: Slot,
+) -> Result<Record> {
+    let seal = Seal {
+        next_epoch: epoch_after(fork),
+        next_nonce: fork
+            .survivor
+            .seal()
+            .map_or(claimant.nonce, |seal| seal.next_nonce),
+        ends_at: fork.at.slot,
+        certificate: credentials.certificate.clone(),
+        by: credentials.coordinator.clone(),
+        survivor: Some(fork.survivor.object.to_vec()),
+    };
+    let body = RecordBody {
+        level: LEVEL,
+        vault: last.body.vault,
+        epoch: fork.at.epoch,
+        slot,
+        previous: last.hash,
+        nonce: claimant.nonce,
+        time_millis: context.now_millis().max(last.body.time_millis),
+        writer: credentials.key.public(),
+        facts: Facts(vec![seal.into()]),
+        tail: None,
+    };
+    Ok(Record::make(body, &credentials.key)?)
 }
 
 fn epoch_after(fork: &Fork) -> Epoch {

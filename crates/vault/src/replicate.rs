@@ -1,7 +1,10 @@
 //! Replication: makes one member's log a longer prefix of the primary's, keys and packs before the record that names them.
 //!
-//! State: how far the member has come. One replicator exists per member and owner; it alone puts records there. It never
-//! overwrites, never skips a record, and copies only bytes that it verified.
+//! State: how far the member has come. The order of one record's copy is in `replicate/copying.rs`. One replicator exists
+//! per member and owner; it alone puts records there. It never overwrites, never skips a record, and copies only bytes that
+//! it verified.
+
+pub mod copying;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +23,7 @@ use crate::fold::catalog::PackInfo;
 use crate::guard::Guard;
 use crate::log::reader::{LogReader, read_header};
 use crate::log::writer::{SharedState, put_same};
+use copying::{Effect, Event, Shared, judge};
 
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
@@ -40,6 +44,13 @@ pub enum Diverged {
     Branch(Position),
     /// It holds a seal that the primary lacks: another owner took over there.
     Sealed(Position),
+}
+
+impl Diverged {
+    /// Whether it ends an ownership of this epoch: somebody sealed the owner's own epoch there.
+    pub fn fences(&self, epoch: Epoch) -> bool {
+        Guard::SealAtMemberStops.stands() && matches!(self, Self::Sealed(at) if at.epoch == epoch)
+    }
 }
 
 /// Where a member stands.
@@ -153,55 +164,59 @@ impl Replicator {
         let vault = self.vault();
         let at = self.next;
         let record = match record.filter(|record| record.position() == at) {
-            Some(record) => record,
-            None => match LogReader::new(self.source.clone(), vault).read(at).await? {
-                Some(record) => record,
-                None => {
-                    let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-                    return match state.chain.head.is_some_and(|head| head >= at) {
-                        // Taken for the end of the log, a gap would leave the member behind without a word.
-                        true => Err(Error::Corrupt(format!(
-                            "record {at} is missing at site {}",
-                            self.source.name()
-                        ))),
-                        false => Ok(Ok(Step::Level)),
-                    };
-                }
-            },
+            Some(record) => Some(record),
+            None => LogReader::new(self.source.clone(), vault).read(at).await?,
         };
-        // ORDER: only what the fold has taken is copied. A record can be read at the primary before its writer has folded it
-        // in; what it names would not be found in the fold then, would be taken for condemned since, and the record would
-        // stand at the member without its keys and packs. The writer's next word brings this replicator back.
-        {
+        let Some(record) = record else {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if state.chain.head.is_none_or(|head| head < at) && Guard::OnlyFoldedCopied.stands() {
-                return Ok(Ok(Step::Level));
-            }
-        }
-        if self.head.is_none() {
-            self.put_header().await?;
-        }
-        if Guard::NamedBeforeRecord.stands() {
-            self.copy_named(&record).await?;
-        }
+            return match state.chain.head.is_some_and(|head| head >= at) {
+                // Taken for the end of the log, a gap would leave the member behind without a word.
+                true => Err(Error::Corrupt(format!(
+                    "record {at} is missing at site {}",
+                    self.source.name()
+                ))),
+                false => Ok(Ok(Step::Level)),
+            };
+        };
         let name = ObjectName::record(vault, at);
-        // ORDER: everything that the record names stands at the member before the record does. A failover to a member
-        // whose log ends here must find all of it.
-        match self.target.put_new(&name, record.sealed()).await? {
-            Put::Created => {}
-            Put::Exists => {
-                let there = self.target.get(&name).await?;
-                if there.as_ref() != Some(&record.object) && Guard::SlotCompared.stands() {
-                    let sealed = there.and_then(|object| Record::open(vault, at, object).ok());
-                    return Ok(Err(match sealed {
-                        Some(other) if other.seal().is_some() => Diverged::Sealed(at),
-                        _ => Diverged::Branch(at),
-                    }));
-                }
+        let mut header_due = self.head.is_none();
+        let (mut now, mut effect) = copying::start();
+        loop {
+            // The vault's header stands at a member before anything else does.
+            if header_due && !matches!(effect, Effect::Read | Effect::End) {
+                self.put_header().await?;
+                header_due = false;
             }
+            let event = match effect {
+                Effect::Read => self.is_folded(at),
+                Effect::CopyNamed => {
+                    self.copy_named(&record).await?;
+                    Event::NamedStands
+                }
+                Effect::Put => match self.target.put_new(&name, record.sealed()).await? {
+                    Put::Created => Event::Created,
+                    Put::Exists => Event::Exists,
+                },
+                Effect::Compare => match self.target.get(&name).await? {
+                    Some(there) if there == record.object => Event::Same,
+                    there => {
+                        let other = there.and_then(|there| Record::open(vault, at, there).ok());
+                        match other.is_some_and(|other| other.seal().is_some()) {
+                            true => Event::OtherSeal,
+                            false => Event::OtherRecord,
+                        }
+                    }
+                },
+                Effect::End => break,
+            };
+            (now, effect) = copying::step(now, event);
         }
-        if !Guard::NamedBeforeRecord.stands() {
-            self.copy_named(&record).await?;
+        match now {
+            copying::State::Copied => {}
+            copying::State::Level => return Ok(Ok(Step::Level)),
+            copying::State::Branch => return Ok(Err(Diverged::Branch(at))),
+            copying::State::Sealed => return Ok(Err(Diverged::Sealed(at))),
+            other => return Err(Error::Bug(format!("a copy ended as {other:?}"))),
         }
         self.head = Some(at);
         self.next = match record.seal() {
@@ -215,6 +230,14 @@ impl Replicator {
             },
         };
         Ok(Ok(Step::Copied(at)))
+    }
+
+    fn is_folded(&self, at: Position) -> Event {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match state.chain.head.is_some_and(|head| head >= at) {
+            true => Event::Folded,
+            false => Event::Unfolded,
+        }
     }
 
     async fn put_header(&self) -> Result<()> {
@@ -413,17 +436,10 @@ pub async fn standing(
     for &epoch in epochs.iter().rev() {
         let place = |slot| Position { epoch, slot };
         if let Some(branch) = there.branch(epoch).await? {
-            // The member's history ends at the fork, and the survivor's seal is its last record.
-            let last = place(branch.ends_at);
-            let mut salvaged = state.catalog.salvaged.iter();
-            return Ok(
-                match salvaged.any(|s| s.site == *target.name() && s.from == last)
-                    || !Guard::SalvagedFirst.stands()
-                {
-                    true => Standing::Prefix(Some(last)),
-                    false => Standing::Diverged(Diverged::Branch(last)),
-                },
-            );
+            let fork = place(branch.ends_at);
+            let mut known = state.catalog.salvaged.iter();
+            let salvaged = known.any(|s| s.site == *target.name() && s.from == fork);
+            return Ok(judge(Shared::Closed { fork, salvaged }));
         }
         if !is_same(&mut here, &there, place(Slot(0))).await? {
             continue;
@@ -431,24 +447,16 @@ pub async fn standing(
         let Some(&last) = there.slots(epoch, Slot(0)).await?.last() else {
             continue;
         };
-        let next = match there.read_raw(last).await?.as_ref().and_then(Record::seal) {
-            Some(_) if !is_same(&mut here, &there, last).await? => {
-                return Ok(Standing::Diverged(Diverged::Sealed(last)));
-            }
-            None if !is_same(&mut here, &there, last).await? => {
-                return Ok(Standing::Diverged(Diverged::Branch(last)));
-            }
-            seal => seal.map(|seal| seal.next_epoch),
-        };
-        return Ok(match next {
-            Some(next) if epochs.contains(&next) => {
-                Standing::Diverged(Diverged::Branch(Position {
-                    epoch: next,
-                    slot: Slot(0),
-                }))
-            }
-            _ => Standing::Prefix(Some(last)),
-        });
+        let record = there.read_raw(last).await?;
+        let same = is_same(&mut here, &there, last).await?;
+        return Ok(judge(match record.as_ref().and_then(Record::seal) {
+            Some(seal) => Shared::Sealed {
+                last,
+                same,
+                goes_on: Some(seal.next_epoch).filter(|next| epochs.contains(next)),
+            },
+            None => Shared::Open { last, same },
+        }));
     }
     Ok(match epochs.first() {
         Some(&epoch) => Standing::Diverged(Diverged::Branch(Position {

@@ -32,6 +32,7 @@ impl Operations for Service {
                 .iter()
                 .map(|slot| convert::vault(&self.node, slot))
                 .collect(),
+            invariants_broken: holdfast_vault::invariant::breaches(),
         }))
     }
 

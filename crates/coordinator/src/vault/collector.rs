@@ -10,8 +10,9 @@ use holdfast_policy::ClockVerdict;
 use holdfast_store::SiteReader;
 use holdfast_vault::collect::condemn::Plan;
 use holdfast_vault::collect::sweep::{self, Member, Waiting};
+use holdfast_vault::collect::sweeping::{self, Effect, Event};
 use holdfast_vault::log::reader::LogReader;
-use holdfast_vault::{Guard, Proposal};
+use holdfast_vault::{Guard, Proposal, invariant};
 use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::error::Infallible;
@@ -277,6 +278,7 @@ impl Run {
         };
         if let Some(proposal) = proposal {
             vault.append(Proposal::Condemn(Box::new(proposal))).await?;
+            self.must_hold(invariant::i2_roots_stay(&vault.state()))?;
             if checkpoint::is_due(&vault.state(), true) {
                 keep_checkpoint(vault).await;
             }
@@ -298,39 +300,78 @@ impl Run {
         let Some(last) = waiting.last() else {
             return Ok(true);
         };
+        for (pack, _, _) in &waiting.packs {
+            self.must_hold(invariant::i2_nothing_live_at_home(&state, *pack))?;
+        }
+        let names: Vec<&SiteName> = state.catalog.members.keys().collect();
+        let order = sweeping::Sweep {
+            members: names.len(),
+        };
         let mut members = Vec::new();
-        for name in state.catalog.members.keys() {
-            match self.member(name, last).await {
-                Ok(member) => members.push(member),
-                Err(error) => {
-                    self.tell(Progress::Waiting {
-                        site: name.clone(),
-                        bytes: waiting.bytes(),
-                        why: error.to_string(),
-                    })
+        let (mut now, mut effect) = order.start();
+        loop {
+            let event = match effect {
+                Effect::Ask(member) => match self.ask(names[member], last).await {
+                    Ok((member, stands)) => {
+                        members.push(member);
+                        match stands {
+                            true => Event::Stands,
+                            false => Event::Lacks,
+                        }
+                    }
+                    Err(error) => {
+                        self.tell_waiting(names[member], &waiting, error.to_string())
+                            .await;
+                        Event::Unreadable
+                    }
+                },
+                Effect::Delete(member) => {
+                    let member = &members[member];
+                    sweep::sweep_member(&state, &waiting, member).await?;
+                    self.tell(Progress::Step(format!(
+                        "swept {} packs at site {}",
+                        waiting.packs.len(),
+                        member.site.name()
+                    )))
                     .await;
-                    return Ok(false);
+                    Event::Gone
                 }
+                Effect::Record => {
+                    vault
+                        .append(Proposal::Sweep(sweep::swept(&waiting)))
+                        .await?;
+                    Event::Recorded
+                }
+                Effect::End => return Ok(now == sweeping::State::Done),
+            };
+            (now, effect) = order.step(now, event);
+            if let (sweeping::State::Waits(member), Event::Lacks) = (now, event) {
+                let name = names[member];
+                let why = format!("record {last}, which condemns, has not reached site {name} yet");
+                self.tell_waiting(name, &waiting, why).await;
             }
         }
-        // ORDER: see `sweep_member`: the record was read at every member before the first delete anywhere.
-        for member in &members {
-            sweep::sweep_member(&state, &waiting, member).await?;
-            self.tell(Progress::Step(format!(
-                "swept {} packs at site {}",
-                waiting.packs.len(),
-                member.site.name()
-            )))
-            .await;
-        }
-        vault
-            .append(Proposal::Sweep(sweep::swept(&waiting)))
-            .await?;
-        Ok(true)
     }
 
-    /// A member at which the record at `last` stands: read there now, and compared with the primary's.
-    async fn member(&self, name: &SiteName, last: Position) -> Result<Member> {
+    /// An invariant that is broken stops this vault's writer, before anything is deleted.
+    fn must_hold(&self, invariant: std::result::Result<(), invariant::Breach>) -> Result<()> {
+        invariant.map_err(|breach| {
+            self.vault.stop.cancel();
+            invariant::broken(breach)
+        })
+    }
+
+    async fn tell_waiting(&self, site: &SiteName, waiting: &Waiting, why: String) {
+        self.tell(Progress::Waiting {
+            site: site.clone(),
+            bytes: waiting.bytes(),
+            why,
+        })
+        .await;
+    }
+
+    /// A member, and whether the record at `last` stands there: read there now, and compared with the primary's.
+    async fn ask(&self, name: &SiteName, last: Position) -> Result<(Member, bool)> {
         let vault = &self.vault;
         let opened = vault.sites.open(name).await?;
         let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
@@ -342,16 +383,12 @@ impl Run {
                 "record {last} is missing at the primary"
             )));
         };
-        if !sweep::stands(opened.site.as_ref(), vault.header.vault, last, own.hash).await?
-            && Guard::CondemnedEverywhere.stands()
-        {
-            return Err(Error::Unavailable(format!(
-                "record {last}, which condemns, has not reached site {name} yet"
-            )));
-        }
-        Ok(Member {
+        let stands =
+            sweep::stands(opened.site.as_ref(), vault.header.vault, last, own.hash).await?;
+        let member = Member {
             site: opened.site,
             sweeper: opened.sweeper,
-        })
+        };
+        Ok((member, stands))
     }
 }

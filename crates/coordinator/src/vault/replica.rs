@@ -8,7 +8,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use holdfast_format::{Position, SiteName};
-use holdfast_vault::Guard;
 use holdfast_vault::log::reader::LogReader;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use kameo::Actor;
@@ -243,10 +242,14 @@ impl Replica {
         self.replicator = None;
         let trouble = match diverged {
             // A seal of an older epoch is a branch's: somebody took over there before this owner's claim.
-            Diverged::Branch(at) | Diverged::Sealed(at) if !fences(vault, &diverged) => format!(
-                "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback` brings \
+            Diverged::Branch(at) | Diverged::Sealed(at)
+                if !diverged.fences(vault.claimant.epoch) =>
+            {
+                format!(
+                    "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback` brings \
                  it back with nothing lost"
-            ),
+                )
+            }
             Diverged::Branch(at) | Diverged::Sealed(at) => {
                 // Another owner took over there. What this one still commits would be a branch.
                 tracing::error!(site = %self.args.site, %at, "a member holds a seal that the primary lacks: fenced");
@@ -388,10 +391,4 @@ struct Lag {
     records: u64,
     bytes: u64,
     oldest_millis: Option<i64>,
-}
-
-/// Whether a member's divergence ends this ownership: somebody sealed this owner's own epoch there.
-fn fences(vault: &Vault, diverged: &Diverged) -> bool {
-    Guard::SealAtMemberStops.stands()
-        && matches!(diverged, Diverged::Sealed(at) if at.epoch == vault.claimant.epoch)
 }

@@ -23,6 +23,7 @@ struct View {
     now_millis: i64,
     placement: String,
     vaults: Vec<VaultView>,
+    invariants_broken: u64,
 }
 
 /// Shows it.
@@ -49,6 +50,12 @@ pub(crate) async fn run(call: &Call) -> Outcome {
         status.placement,
         status.vaults.len()
     ))?;
+    if status.invariants_broken > 0 {
+        output::line(format_args!(
+            "{} checks of its own failed, and it stopped writing to the vaults concerned: keep the sites as they are, read its log, run `holdfast verify`",
+            status.invariants_broken
+        ))?;
+    }
     for vault in &status.vaults {
         output::line("")?;
         describe(vault)?;
@@ -64,5 +71,6 @@ fn view(status: &StatusInfo) -> View {
         now_millis: status.now_millis,
         placement: status.placement.clone(),
         vaults: status.vaults.iter().map(VaultView::from).collect(),
+        invariants_broken: status.invariants_broken,
     }
 }

@@ -1,7 +1,8 @@
 //! The sweep: deletes what the log has given up, at every member, and says so by record.
 //!
 //! It alone holds the right to delete. It deletes at any member only after it has read, at every member, a log that
-//! reaches the condemn record: then a late delete by a stale owner hits only what all have given up.
+//! reaches the condemn record (the order is in `collect/sweeping.rs`): then a late delete by a stale owner hits only what
+//! all have given up.
 
 use std::sync::Arc;
 
@@ -79,10 +80,7 @@ pub async fn stands(
 }
 
 /// Deletes everything that waits at one member, and checks that it is gone. The caller has seen the condemn record
-/// stand at every member.
-///
-/// ORDER: the record stands everywhere before any delete anywhere. Deleting at one member while another's log ends
-/// before the record would leave a failover to that other one with snapshots whose bytes are gone at the first.
+/// stand at every member: see [`super::sweeping`].
 pub async fn sweep_member(state: &State, waiting: &Waiting, member: &Member) -> Result<()> {
     let vault = state.header.vault;
     for (pack, _, _) in &waiting.packs {

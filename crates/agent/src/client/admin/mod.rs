@@ -74,6 +74,8 @@ pub struct StatusInfo {
     pub placement: String,
     /// The vaults that it knows.
     pub vaults: Vec<VaultInfo>,
+    /// Checks of itself that failed since it started; 0 unless something is very wrong.
+    pub invariants_broken: u64,
 }
 
 /// A key object.
@@ -148,6 +150,7 @@ impl Admin {
                 .into_iter()
                 .map(VaultInfo::read)
                 .collect::<Result<_>>()?,
+            invariants_broken: wire.invariants_broken,
         })
     }
 

@@ -1,0 +1,240 @@
+//! Copying one record to a member as a pure protocol, and the judgement whether a member follows at all.
+//!
+//! The shell (`replicate.rs`) carries out effects and reports events; the model checker runs the same `step`. It must
+//! never let a record stand at a member before what it names, and never take another's record for the one that it copies.
+
+use holdfast_format::{Epoch, Position, Slot};
+
+use super::{Diverged, Standing};
+use crate::guard::Guard;
+
+/// Where the copy of one record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It is being read at the primary.
+    Reading,
+    /// What it names is being copied.
+    CopyingNamed,
+    /// Its put at the member is under way.
+    Putting,
+    /// The member has a record there already: it is being compared.
+    Comparing,
+    /// It stands there; what it names comes after it. Never while [`Guard::NamedBeforeRecord`] stands.
+    CopyingLate,
+    /// It stands at the member, with all that it names.
+    Copied,
+    /// There is nothing to copy yet.
+    Level,
+    /// The member holds a record of its own there.
+    Branch,
+    /// The member holds a seal there that the primary lacks.
+    Sealed,
+    /// An event came that cannot come.
+    Broken,
+}
+
+/// What the shell saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The primary has no such record.
+    Absent,
+    /// The primary has it, and the owner's fold has not taken it yet.
+    Unfolded,
+    /// The primary has it, and the fold has taken it.
+    Folded,
+    /// All that it names stands at the member.
+    NamedStands,
+    /// The put created the object.
+    Created,
+    /// The put found an object there.
+    Exists,
+    /// The member holds the very same bytes.
+    Same,
+    /// The member holds another record.
+    OtherRecord,
+    /// The member holds another record, which is a seal.
+    OtherSeal,
+}
+
+/// What the shell does next. A request that fails ends the step; the replicator starts over then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Read the record at the primary.
+    Read,
+    /// Copy what it names.
+    CopyNamed,
+    /// Put it, create-only.
+    Put,
+    /// Read the slot at the member.
+    Compare,
+    /// Ended: see the state.
+    End,
+}
+
+/// The first state and effect.
+pub fn start() -> (State, Effect) {
+    (State::Reading, Effect::Read)
+}
+
+/// One step. Events that cannot come in a state leave it broken: a check that stays on in release builds.
+pub fn step(state: State, event: Event) -> (State, Effect) {
+    match (state, event) {
+        (State::Reading, Event::Absent) => (State::Level, Effect::End),
+        // ORDER: only what the fold has taken is copied. A record can be read at the primary before its writer has folded
+        // it in; what it names would not be found in the fold then, would be taken for condemned since, and the record
+        // would stand at the member without its keys and packs. The writer's next word brings this replicator back.
+        (State::Reading, Event::Unfolded) if Guard::OnlyFoldedCopied.stands() => {
+            (State::Level, Effect::End)
+        }
+        // ORDER: everything that the record names stands at the member before the record does. A failover to a member
+        // whose log ends here must find all of it.
+        (State::Reading, Event::Folded | Event::Unfolded) => {
+            match Guard::NamedBeforeRecord.stands() {
+                true => (State::CopyingNamed, Effect::CopyNamed),
+                false => (State::Putting, Effect::Put),
+            }
+        }
+        (State::CopyingNamed, Event::NamedStands) => (State::Putting, Effect::Put),
+        (State::Putting, Event::Created) => stands(),
+        (State::Putting, Event::Exists) => (State::Comparing, Effect::Compare),
+        (State::Comparing, Event::Same) => stands(),
+        (State::Comparing, Event::OtherRecord | Event::OtherSeal)
+            if !Guard::SlotCompared.stands() =>
+        {
+            stands()
+        }
+        (State::Comparing, Event::OtherRecord) => (State::Branch, Effect::End),
+        (State::Comparing, Event::OtherSeal) => (State::Sealed, Effect::End),
+        (State::CopyingLate, Event::NamedStands) => (State::Copied, Effect::End),
+        _ => (State::Broken, Effect::End),
+    }
+}
+
+fn stands() -> (State, Effect) {
+    match Guard::NamedBeforeRecord.stands() {
+        true => (State::Copied, Effect::End),
+        false => (State::CopyingLate, Effect::CopyNamed),
+    }
+}
+
+/// What the last epoch that a member shares with the primary shows at the member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shared {
+    /// A branch seal: the member's history ends at the fork.
+    Closed {
+        /// The fork.
+        fork: Position,
+        /// Whether the primary's log says that the branch was salvaged.
+        salvaged: bool,
+    },
+    /// Its last record is a seal.
+    Sealed {
+        /// Where.
+        last: Position,
+        /// Whether the primary has the same there.
+        same: bool,
+        /// The epoch that it names, if the member has anything of it.
+        goes_on: Option<Epoch>,
+    },
+    /// Its last record is none.
+    Open {
+        /// Where.
+        last: Position,
+        /// Whether the primary has the same there.
+        same: bool,
+    },
+}
+
+/// Where a member stands whose last shared epoch shows this.
+pub fn judge(shared: Shared) -> Standing {
+    match shared {
+        Shared::Closed { fork, salvaged } if salvaged || !Guard::SalvagedFirst.stands() => {
+            Standing::Prefix(Some(fork))
+        }
+        Shared::Closed { fork, .. } => Standing::Diverged(Diverged::Branch(fork)),
+        Shared::Sealed {
+            last, same: false, ..
+        } => Standing::Diverged(Diverged::Sealed(last)),
+        Shared::Open { last, same: false } => Standing::Diverged(Diverged::Branch(last)),
+        // Epochs that the primary lacks belong to a branch.
+        Shared::Sealed {
+            goes_on: Some(epoch),
+            ..
+        } => Standing::Diverged(Diverged::Branch(Position {
+            epoch,
+            slot: Slot(0),
+        })),
+        Shared::Sealed { last, .. } | Shared::Open { last, .. } => Standing::Prefix(Some(last)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(events: &[Event], end: State) {
+        let (mut state, _) = start();
+        for &event in events {
+            (state, _) = step(state, event);
+        }
+        assert_eq!(state, end, "{events:?}");
+    }
+
+    #[test]
+    fn what_a_record_names_stands_before_it() {
+        use Event::*;
+        check(&[Folded], State::CopyingNamed);
+        check(&[Folded, NamedStands], State::Putting);
+        check(&[Folded, NamedStands, Created], State::Copied);
+        check(&[Folded, Created], State::Broken);
+    }
+
+    #[test]
+    fn nothing_is_copied_that_the_fold_has_not_taken() {
+        check(&[Event::Absent], State::Level);
+        check(&[Event::Unfolded], State::Level);
+    }
+
+    #[test]
+    fn anothers_record_is_not_taken_for_this_one() {
+        use Event::*;
+        check(&[Folded, NamedStands, Exists, Same], State::Copied);
+        check(&[Folded, NamedStands, Exists, OtherRecord], State::Branch);
+        check(&[Folded, NamedStands, Exists, OtherSeal], State::Sealed);
+    }
+
+    #[test]
+    fn a_branch_follows_once_it_was_salvaged() {
+        let at = |epoch, slot| Position {
+            epoch: Epoch(epoch),
+            slot: Slot(slot),
+        };
+        let closed = |salvaged| {
+            judge(Shared::Closed {
+                fork: at(1, 4),
+                salvaged,
+            })
+        };
+        assert_eq!(
+            closed(false),
+            Standing::Diverged(Diverged::Branch(at(1, 4)))
+        );
+        assert_eq!(closed(true), Standing::Prefix(Some(at(1, 4))));
+        let sealed = |same, goes_on| {
+            judge(Shared::Sealed {
+                last: at(1, 4),
+                same,
+                goes_on,
+            })
+        };
+        assert_eq!(sealed(true, None), Standing::Prefix(Some(at(1, 4))));
+        assert_eq!(
+            sealed(false, None),
+            Standing::Diverged(Diverged::Sealed(at(1, 4)))
+        );
+        assert_eq!(
+            sealed(true, Some(Epoch(3))),
+            Standing::Diverged(Diverged::Branch(at(3, 0)))
+        );
+    }
+}
