@@ -25,6 +25,9 @@ pub(crate) enum Task {
     Servers(ServersOptions),
     /// Build the release binary and run its demo.
     Demo(DemoOptions),
+    /// Simulate histories with faults under seeds, and check that nothing is lost: `--seed`, `--histories`, `--minutes`,
+    /// `--trace`, `--without GUARD`; see `--help` of it.
+    Sim(SimOptions),
     /// Check the rules that no compiler checks: dependency arrows, docs, file sizes and names.
     Tidy,
     /// Everything that a change has to pass: fmt, clippy, test, doc, deny, tidy.
@@ -74,6 +77,13 @@ pub(crate) struct ServersOptions {
 #[derive(Args, Debug)]
 pub(crate) struct DemoOptions {
     /// What `holdfast demo` is given.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimOptions {
+    /// What `holdfast-sim` is given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<OsString>,
 }

@@ -1,4 +1,4 @@
-//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `demo`, `tidy`, `ci`.
+//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `demo`, `sim`, `tidy`, `ci`.
 //!
 //! This is the first thing that is built on a fresh machine, so it depends on little and on nothing
 //! that needs protoc. It installs what a step needs, starts the servers that tests talk to, and
@@ -18,6 +18,7 @@ mod python;
 mod repository;
 mod runner;
 mod servers;
+mod sim;
 mod steps;
 mod stopwatch;
 mod tally;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Task::Servers(options) => servers::serve(&runner, &repository, &options),
         Task::Demo(options) => demo::run(&runner, &repository, &options),
+        Task::Sim(options) => sim::run(&runner, &repository, &options),
         Task::Tidy => tidy::run(&runner, &repository),
         Task::Ci(options) => ci::run(&runner, &repository, &options),
     }

@@ -58,6 +58,7 @@ impl Agent {
         let mut trusting = world.chance.strikes(700, &["trusts", &self.name]);
         let mut before: Option<SessionSink> = None;
         for _ in 0..PASSES_MAX {
+            let owner = world.owner_epoch();
             let sink = self.open(world, &context).await?;
             // Abandoned only now, so that what it sent stays.
             if let Some(before) = before.take() {
@@ -65,7 +66,10 @@ impl Agent {
             }
             let id = sink.session();
             world.model().intend(id, &self.name, &tree);
-            match self.pass(&sink, &tree, trusting, wait_protected).await? {
+            match self
+                .pass(world, &sink, &tree, trusting, wait_protected)
+                .await?
+            {
                 Finished::Committed(_) => {
                     world.model().acknowledge(&id);
                     let (trace, number) = (&world.trace, world.model().get(&id).map(|e| e.number));
@@ -80,6 +84,14 @@ impl Agent {
                     return Ok(id);
                 }
                 Finished::Missing(ids) => {
+                    // What an owner answered as known it keeps: only another one, or damage, is an excuse.
+                    if owner.is_some() && owner == world.owner_epoch() && !world.is_damaged() {
+                        let what = format!(
+                            "promise: {} chunks answered as known were given up",
+                            ids.len()
+                        );
+                        world.watch.breach(what);
+                    }
                     world.trace.count("backups that missed chunks");
                     let said = format_args!("{} chunks are missing; once more", ids.len());
                     world.trace.say(&self.name, said);
@@ -108,12 +120,18 @@ impl Agent {
 
     async fn pass(
         &self,
+        world: &World,
         sink: &SessionSink,
         tree: &Tree,
         trusting: bool,
         wait_protected: bool,
     ) -> Result<Finished> {
         let root = tree::put(sink, &self.bundle.keys, tree, trusting).await?;
+        // Some sources take their time.
+        if world.chance.strikes(250, &["slow source", &self.name]) {
+            let millis = world.chance.below(60_000, &["takes", &self.name]);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
         let totals = Totals {
             files: tree.values().map(|files| files.len() as u64).sum(),
             directories: tree.len() as u64,

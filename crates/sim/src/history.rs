@@ -104,6 +104,7 @@ impl History {
             world.trace.say("history", format_args!("{}", step.act));
             world.trace.count("steps");
             history.act(plan, step.act).await;
+            history.start_the_dead();
             if !world.watch.breaches().is_empty() {
                 return Ok(world.watch.breaches());
             }
@@ -128,6 +129,20 @@ impl History {
         self.go(&format!("start of {name}"), async move {
             world.boot(name).await;
         });
+    }
+
+    /// Coordinators that died at a call are started again, mostly: by whatever supervises them.
+    fn start_the_dead(&mut self) {
+        for name in self.world.dead() {
+            self.world
+                .trace
+                .say("history", format_args!("{name} has died"));
+            if self.world.chance.strikes(700, &["restart", &name]) {
+                self.world.bury(&name);
+                let name = COORDINATORS.into_iter().find(|known| *known == name);
+                name.into_iter().for_each(|name| self.start(name));
+            }
+        }
     }
 
     /// Does something beside everything else.

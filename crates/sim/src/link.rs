@@ -99,6 +99,10 @@ impl Link {
             false => error,
         };
         let fault = weather.strike(process, site, call, &name);
+        // Whether a request that its process sends as it dies still lands is for chance to say, below.
+        if fault == Some(Fault::Crash) {
+            gate.kill();
+        }
         let words = ["latency", process, site, &name];
         let latency = Duration::from_micros(200 + weather.chance.below(3000, &words));
         tokio::time::sleep(latency).await;

@@ -8,6 +8,12 @@ use holdfast_vault::Guard;
 use crate::history::{Outcome, run};
 use crate::plan::Plan;
 
+/// What was found: the guard, the seed of a history that loses something without it, and how the breach begins.
+pub const FOUND: &[(Guard, u64, &str)] = &[];
+
+/// Guards whose removal no history has shown so far, and what shows it instead.
+pub const NOT_FOUND: &[(Guard, &str)] = &[];
+
 /// The plan of a seed, with what a guard's removal needs to show: without its proof of claims a site is one that overwrites.
 pub fn plan(seed: u64, guard: Guard) -> Plan {
     Plan {

@@ -156,11 +156,7 @@ impl Leg {
     async fn passes(&self) -> bool {
         let (weather, process) = (&self.world.weather, &self.process.name);
         let direction = if self.back { "back" } else { "there" };
-        let words = ["message", &self.agent, process, direction];
-        tokio::time::sleep(Duration::from_micros(
-            100 + weather.chance.below(5000, &words),
-        ))
-        .await;
+        tokio::time::sleep(weather.message(&self.agent, process, direction)).await;
         let broken = weather.breaks(&self.agent, process) || weather.is_cut(&self.agent, process);
         if broken {
             weather.trace.count("fault: Stream");

@@ -89,6 +89,9 @@ impl PlacementLink {
             source: None,
         };
         let fault = weather.strike(process, PLACE, call, task);
+        if fault == Some(Fault::Crash) {
+            gate.kill();
+        }
         let words = ["placement", process, task];
         tokio::time::sleep(Duration::from_micros(
             200 + weather.chance.below(2000, &words),

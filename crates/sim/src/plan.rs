@@ -140,6 +140,7 @@ impl Plan {
             slow: 6 * level,
             flip: 2 * level,
             stale: 2 * level,
+            crash: level,
             cut: 6 * level,
         };
         let mut plan = Self {
@@ -223,6 +224,14 @@ impl Plan {
             Act::Full(s, on),
             Act::Down(s, false),
         ];
+        let collecting = [
+            backup,
+            backup,
+            Act::Forget,
+            Act::Collect,
+            Act::Collect,
+            Act::LoseLease(c),
+        ];
         let moves = [
             Act::FailOver(target, n(3, "accept") > 0),
             Act::FailOver(target, true),
@@ -248,7 +257,11 @@ impl Plan {
             Theme::Rotting => [40, 8, 8, 6, 8, 28, 2],
         };
         let mut drawn = n(100, "kind");
-        let lists: [&[Act]; 7] = [&work, &words, &lives, &sites, &moves, &rot, &rare];
+        let work: &[Act] = match theme {
+            Theme::Collecting => &collecting,
+            _ => &work,
+        };
+        let lists: [&[Act]; 7] = [work, &words, &lives, &sites, &moves, &rot, &rare];
         for (share, list) in shares.into_iter().zip(lists) {
             if drawn < share {
                 return often(list);

@@ -47,11 +47,10 @@ pub fn signing_key(world_seed: u64, name: &str) -> SecretKey {
 
 impl Process {
     /// Starts a coordinator.
-    pub async fn start(world: &World, name: &str, data: &Path) -> Result<Arc<Self>> {
+    pub async fn start(world: &World, name: &str, data: &Path, gate: Gate) -> Result<Arc<Self>> {
         let run = world.runs(name);
         let clock = world.clock_of(name);
         let context = context(&world.chance, &format!("{name} run {run}"), clock.clone());
-        let gate = Gate::default();
         let links = Links {
             process: name.into(),
             gate: gate.clone(),

@@ -27,6 +27,8 @@ pub enum Fault {
     Flip,
     /// A listing lacks its last name.
     Stale,
+    /// The process dies at this call: before it is done, or after.
+    Crash,
 }
 
 /// How often each goes wrong, in thousandths of the calls that it fits.
@@ -46,6 +48,8 @@ pub struct Odds {
     pub flip: u32,
     /// [`Fault::Stale`].
     pub stale: u32,
+    /// [`Fault::Crash`].
+    pub crash: u32,
     /// A stream between agent and coordinator breaks at a message.
     pub cut: u32,
 }
@@ -150,6 +154,16 @@ impl Weather {
         odds > 0 && self.chance.strikes(odds, &["break", agent, process])
     }
 
+    /// How long a message between an agent and a process takes.
+    pub fn message(&self, agent: &str, process: &str, direction: &str) -> Duration {
+        let words = ["message", agent, process, direction];
+        let slow = self.now().odds.slow;
+        match slow > 0 && self.chance.strikes(slow, &["slow", agent, process]) {
+            true => Duration::from_millis(self.chance.below(20_000, &words)),
+            false => Duration::from_micros(100 + self.chance.below(5000, &words)),
+        }
+    }
+
     /// How the next call goes wrong, if it does.
     pub fn strike(&self, process: &str, place: &str, call: Call, name: &str) -> Option<Fault> {
         let (odds, scripted) = {
@@ -189,6 +203,7 @@ impl Weather {
             (odds.sent_twice, call == Call::Put, Fault::SentTwice),
             (odds.flip, call == Call::Read, Fault::Flip),
             (odds.stale, call == Call::List, Fault::Stale),
+            (odds.crash, true, Fault::Crash),
             (odds.slow, true, Fault::Slow(slow)),
         ];
         let mut drawn = self.chance.below(1000, &words);

@@ -24,6 +24,7 @@ use tonic::Request;
 use crate::chance::Chance;
 use crate::clock::{BEGIN_MILLIS, SimClock};
 use crate::disk::Disk;
+use crate::gate::Gate;
 use crate::link;
 use crate::model::Model;
 use crate::placement::Shared;
@@ -240,7 +241,13 @@ impl World {
         }
         loop {
             let data = self.data(name);
-            match Process::start(self, name, &data).await {
+            let gate = Gate::default();
+            let started = tokio::select! {
+                biased;
+                () = gate.dies() => Err(holdfast_coordinator::Error::Unavailable("it died".into())),
+                started = Process::start(self, name, &data, gate.clone()) => started,
+            };
+            match started {
                 Ok(process) => {
                     self.trace.say(name, format_args!("is up"));
                     lock(&self.processes).insert(name.into(), process.clone());
@@ -278,6 +285,15 @@ impl World {
         living.cloned().collect()
     }
 
+    /// Names of those that died at a call and were not buried.
+    pub fn dead(&self) -> Vec<String> {
+        let processes = lock(&self.processes);
+        let dead = processes
+            .iter()
+            .filter(|(_, process)| process.gate.is_dead());
+        dead.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Forgets a process that is gone.
     pub fn bury(&self, name: &str) {
         lock(&self.processes).remove(name);
@@ -287,6 +303,13 @@ impl World {
     pub fn owner(&self) -> Option<Arc<Process>> {
         let mut living = self.living().into_iter();
         living.find(|process| process.node.vault(VAULT).is_ok())
+    }
+
+    /// The owner's name and epoch, if there is one.
+    pub fn owner_epoch(&self) -> Option<(String, holdfast_format::Epoch)> {
+        let owner = self.owner()?;
+        let vault = owner.node.vault(VAULT).ok()?;
+        Some((owner.name.clone(), vault.claimant.epoch))
     }
 
     /// Whom a client talks to: mostly the owner, sometimes another.

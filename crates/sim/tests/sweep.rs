@@ -10,7 +10,7 @@ fn check(operation: Operation) {
     );
     let wrong = swept.wrong.join("\n");
     assert!(swept.wrong.is_empty(), "{wrong}");
-    assert!(swept.calls > 3, "it makes hardly any call");
+    assert!(swept.calls > 0, "it makes no call");
 }
 
 #[test]
