@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
 mod certificates;
+mod cuts;
 mod damage;
 mod decoders;
 mod disaster;
@@ -12,10 +13,12 @@ mod input;
 mod killed;
 mod outages;
 mod policy;
+mod power;
 mod protected;
 mod reflection;
 mod rescue;
 mod settings;
 mod story;
 mod streams;
+mod struck;
 mod together;
