@@ -11,6 +11,7 @@ mod disaster;
 mod frozen;
 mod input;
 mod killed;
+mod limits;
 mod outages;
 mod policy;
 mod power;
