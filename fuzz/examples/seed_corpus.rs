@@ -1,14 +1,18 @@
-//! Writes every target's seeds into the folder that `cargo fuzz` reads: `cargo run --example seed_corpus` in `fuzz/`.
+//! Writes every target's seeds, as today's code makes them, into the corpus that is kept in the repository:
+//! `cargo run --example seed_corpus` in `fuzz/`. What is there already stays: former releases' bytes must still decode.
 
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     for target in holdfast_fuzz::targets::TARGETS {
-        let folder = corpus.join(target.name);
+        let folder = seeds.join(target.name);
         std::fs::create_dir_all(&folder)?;
         for (n, seed) in (target.seeds)().into_iter().enumerate() {
-            std::fs::write(folder.join(format!("seed-{n}")), seed)?;
+            let path = folder.join(format!("seed-{n}"));
+            if !path.exists() {
+                std::fs::write(path, seed)?;
+            }
         }
     }
     Ok(())

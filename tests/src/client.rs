@@ -29,6 +29,8 @@ pub struct Client {
     folder: PathBuf,
     variables: BTreeMap<String, OsString>,
     limit: Duration,
+    /// Limits of each process, as `prlimit` takes them.
+    limits: Vec<String>,
     /// Who it runs as, if not as the tests do, and a copy of the program that everyone may run.
     user: Option<(u32, PathBuf)>,
 }
@@ -61,6 +63,7 @@ impl Client {
             folder: ground.at(""),
             variables: BTreeMap::new(),
             limit: LIMIT,
+            limits: Vec::new(),
             user: None,
         };
         client.set("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -119,6 +122,14 @@ impl Client {
         other
     }
 
+    /// The same user, whose commands run within limits: options of `prlimit`, such as `--nofile=64`.
+    #[must_use]
+    pub fn limited(&self, limits: &[&str]) -> Self {
+        let mut other = self.clone();
+        other.limits = limits.iter().map(|&limit| limit.to_owned()).collect();
+        other
+    }
+
     /// The same user, running as another user of the machine. Needs root.
     #[must_use]
     pub fn as_user(&self, id: u32) -> Self {
@@ -134,9 +145,26 @@ impl Client {
 
     /// A command line, not yet run.
     pub fn command<W: AsRef<OsStr>>(&self, words: &[W]) -> Command {
-        let mut command = match &self.user {
-            Some((_, program)) => Command::new(program),
-            None => Command::new(surroundings::binary()),
+        self.limited_command(&self.limits, words)
+    }
+
+    pub(crate) fn limited_command<W: AsRef<OsStr>>(
+        &self,
+        limits: &[String],
+        words: &[W],
+    ) -> Command {
+        let program = match &self.user {
+            Some((_, program)) => program.clone(),
+            None => surroundings::binary(),
+        };
+        let mut command = match limits {
+            [] => Command::new(program),
+            // It sets its own limits and becomes the program: the process is the same.
+            _ => {
+                let mut command = Command::new("prlimit");
+                command.args(limits).arg(program);
+                command
+            }
         };
         command
             .args(words)

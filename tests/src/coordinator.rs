@@ -30,8 +30,11 @@ pub struct Starting {
     client: Client,
     folder: PathBuf,
     name: String,
+    data: PathBuf,
     sites: Vec<(String, String)>,
     words: Vec<String>,
+    /// Limits of the process, as `prlimit` takes them.
+    limits: Vec<String>,
 }
 
 /// A coordinator that runs.
@@ -49,8 +52,10 @@ impl Starting {
             client: Client::new(ground),
             folder: ground.at(""),
             name: name.into(),
+            data: ground.at(name),
             sites: Vec::new(),
             words: Vec::new(),
+            limits: Vec::new(),
         }
     }
 
@@ -94,6 +99,20 @@ impl Starting {
         self
     }
 
+    /// Gives it another data folder.
+    #[must_use]
+    pub fn data_at(mut self, path: PathBuf) -> Self {
+        self.data = path;
+        self
+    }
+
+    /// Runs it within limits: options of `prlimit`, such as `--nofile=64`.
+    #[must_use]
+    pub fn limited(mut self, limits: &[&str]) -> Self {
+        self.limits = limits.iter().map(|&limit| limit.to_owned()).collect();
+        self
+    }
+
     /// Gives it a variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -103,7 +122,7 @@ impl Starting {
 
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.join(&self.name)
+        self.data.clone()
     }
 
     fn command(&self) -> Command {
@@ -115,7 +134,7 @@ impl Starting {
             words.extend(["--site".to_owned(), format!("{name}={url}")]);
         }
         words.extend(self.words.iter().cloned());
-        self.client.command(&words)
+        self.client.limited_command(&self.limits, &words)
     }
 
     /// Runs it, expecting that it ends by itself: with `--check`, or because something is wrong.
@@ -127,14 +146,25 @@ impl Starting {
     /// Starts it, and waits until it answers on its socket.
     #[track_caller]
     pub fn start(self) -> Coordinator {
-        let mut coordinator = Coordinator {
+        let mut coordinator = self.stopped();
+        coordinator.start_again();
+        coordinator
+    }
+
+    /// Starts it, and waits for nothing.
+    pub fn start_unheard(self) -> Coordinator {
+        let mut coordinator = self.stopped();
+        coordinator.spawn();
+        coordinator
+    }
+
+    fn stopped(self) -> Coordinator {
+        Coordinator {
             starting: self,
             child: None,
             says: None,
             addresses: Vec::new(),
-        };
-        coordinator.start_again();
-        coordinator
+        }
     }
 }
 
@@ -142,6 +172,16 @@ impl Coordinator {
     /// Starts it after it was stopped or killed.
     #[track_caller]
     pub fn start_again(&mut self) {
+        let told = self.spawn();
+        let Ok(listens) = told.recv_timeout(LIMIT) else {
+            panic!("the coordinator does not listen:\n{}", self.log());
+        };
+        self.addresses = listens.split(", ").map(str::to_owned).collect();
+        UnixStream::connect(self.socket()).unwrap();
+    }
+
+    /// Starts the process; where it listens is told once it does.
+    fn spawn(&mut self) -> mpsc::Receiver<String> {
         assert!(self.child.is_none(), "it runs");
         let mut child = self
             .starting
@@ -155,11 +195,7 @@ impl Coordinator {
         let (tell, told) = mpsc::channel();
         let log = self.open_log();
         self.says = Some(thread::spawn(move || keep(stderr, log, &tell)));
-        let Ok(listens) = told.recv_timeout(LIMIT) else {
-            panic!("the coordinator does not listen:\n{}", self.log());
-        };
-        self.addresses = listens.split(", ").map(str::to_owned).collect();
-        UnixStream::connect(self.socket()).unwrap();
+        told
     }
 
     fn log_path(&self) -> PathBuf {
@@ -216,6 +252,35 @@ impl Coordinator {
         child.kill().unwrap();
         child.wait().unwrap();
         self.heard_out();
+    }
+
+    /// Stops it where it is, so that nothing more comes from it until it is killed.
+    pub fn freeze(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::STOP).unwrap();
+    }
+
+    /// Waits until it ends by itself, because something is wrong.
+    #[track_caller]
+    pub fn ends_by_itself(&mut self) {
+        let child = self.child.take().expect("it runs");
+        let pid = Pid::from_child(&child);
+        let (_, in_time) = wait_within(child, LIMIT, || {
+            let _ = kill_process(pid, Signal::KILL);
+        });
+        self.heard_out();
+        assert!(in_time, "it goes on:\n{}", self.log());
+    }
+
+    /// Whether it has ended by itself, which it should not.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        child.try_wait().unwrap().is_some()
+    }
+
+    /// Changes how it is started the next time.
+    pub fn restarts(&mut self, change: impl FnOnce(Starting) -> Starting) {
+        self.starting = change(self.starting.clone());
     }
 
     /// Stops it in order, and requires that it ends well and in time.

@@ -11,6 +11,7 @@
 //! | [`compare`] | two file trees, attribute by attribute |
 //! | [`noise`] | seeded chance |
 //! | [`gate`] | a TCP door before a server, to be shut and opened |
+//! | [`forgetful`] | a file system that loses what was not synced when its power is cut |
 //! | [`mounted`] | a small file system of its own, to be filled or made read-only |
 //!
 //! Nothing here knows Holdfast's crates: what the tests see is what a user sees.
@@ -21,6 +22,7 @@ pub mod certificates;
 pub mod client;
 pub mod compare;
 pub mod coordinator;
+pub mod forgetful;
 pub mod gate;
 pub mod ground;
 pub mod mounted;
@@ -32,6 +34,7 @@ pub use certificates::{Authority, Certificate};
 pub use client::{Client, Ran, Running};
 pub use compare::{assert_same, assert_same_below};
 pub use coordinator::{Coordinator, Starting};
+pub use forgetful::{Forgetful, ForgetfulMount, Lost};
 pub use gate::Gate;
 pub use ground::Ground;
 pub use mounted::Mounted;

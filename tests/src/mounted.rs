@@ -28,6 +28,12 @@ impl Mounted {
     }
 }
 
+/// How many bytes are free on the disk that a path lies on.
+pub fn free_bytes(path: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(path).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
 fn mount(path: &Path, options: &str) {
     let status = Command::new("mount")
         .args(["-t", "tmpfs", "-o", options, "tmpfs"])

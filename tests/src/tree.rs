@@ -36,6 +36,32 @@ pub fn plain_only(top: &Path, seed: u64) {
     plain(top, &mut Noise::new(seed));
 }
 
+/// A tree that is backed up in a moment: a few dozen small files and one of a mebibyte.
+pub fn small(top: &Path, seed: u64) {
+    let noise = &mut Noise::new(seed);
+    for number in 0..30 {
+        let len = noise.below(9000) as usize;
+        write(
+            &top.join(format!("{}/{number}", number % 4)),
+            &noise.text(len),
+        );
+    }
+    write(&top.join("large"), &noise.bytes(1 << 20));
+}
+
+/// Changes such a tree: some files are new, one goes, a part of the large one is other bytes.
+pub fn change_small(top: &Path, noise: &mut Noise) {
+    for _ in 0..3 {
+        let path = top.join(format!("{}/{}", noise.below(4), noise.below(60)));
+        let len = noise.below(40_000) as usize;
+        write(&path, &noise.bytes(len));
+    }
+    let _ = fs::remove_file(top.join(format!("{}/{}", noise.below(4), noise.below(60))));
+    let large = File::options().write(true).open(top.join("large")).unwrap();
+    let patch = noise.bytes(100_000);
+    large.write_all_at(&patch, noise.below(900_000)).unwrap();
+}
+
 fn plain(top: &Path, noise: &mut Noise) {
     for (name, len) in [
         ("empty", 0),

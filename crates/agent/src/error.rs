@@ -19,6 +19,14 @@ pub enum Error {
         /// Its answer.
         why: String,
     },
+    /// A site has no room for more. Waiting does not help: the person makes room.
+    #[error("{what} has no room: {why}")]
+    Full {
+        /// What was asked.
+        what: String,
+        /// Which site, and what to do.
+        why: String,
+    },
     /// Wrong identity, bundle, certificate or name. The person gives another.
     #[error("{what} was refused: {why}")]
     Denied {

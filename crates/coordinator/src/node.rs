@@ -243,10 +243,13 @@ impl Node {
         let slot = self.find(name)?;
         match slot.vault {
             Some(vault) if !vault.stop.is_cancelled() => Ok(vault),
-            _ if !slot.owner.is_empty() => Err(Error::Unavailable(format!(
-                "vault {} is owned by coordinator {}; ask there",
-                slot.header.name, slot.owner
-            ))),
+            // Its own name stands there while it opens the vault again, after a failover that failed.
+            _ if !slot.owner.is_empty() && slot.owner != self.options.name => {
+                Err(Error::Unavailable(format!(
+                    "vault {} is owned by coordinator {}; ask there",
+                    slot.header.name, slot.owner
+                )))
+            }
             _ => Err(Error::Unavailable(format!(
                 "vault {} is not open: {}",
                 slot.header.name, slot.trouble

@@ -1,16 +1,22 @@
 //! Serving: the node's services on TCP (mutual TLS, or plain on loopback) and on unix sockets.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::error::{Error, Result};
 use crate::node::Node;
+
+/// How long nothing is accepted after a connection that could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Mutual TLS: PEM texts.
 #[derive(Clone)]
@@ -122,7 +128,7 @@ pub async fn serve(node: Arc<Node>, listener: Listener) -> Result<()> {
         .initial_stream_window_size(16 << 20)
         .initial_connection_window_size(32 << 20)
         .max_frame_size(1 << 20)
-        .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)));
+        .http2_keepalive_interval(Some(Duration::from_secs(20)));
     let stop = node.stop.clone().cancelled_owned();
     let failed =
         |error: tonic::transport::Error| Error::Unavailable(format!("serving failed: {error}"));
@@ -136,7 +142,7 @@ pub async fn serve(node: Arc<Node>, listener: Listener) -> Result<()> {
                     Error::Invalid(format!("the TLS files cannot be used: {}", chain(&error)))
                 })?;
             }
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = patient(TcpIncoming::from(listener).with_nodelay(Some(true)));
             server
                 .add_routes(routes)
                 .serve_with_incoming_shutdown(incoming, stop)
@@ -144,7 +150,7 @@ pub async fn serve(node: Arc<Node>, listener: Listener) -> Result<()> {
                 .map_err(failed)
         }
         Listener::Unix(listener, path) => {
-            let incoming = UnixListenerStream::new(listener);
+            let incoming = patient(UnixListenerStream::new(listener));
             let served = server
                 .add_routes(routes)
                 .serve_with_incoming_shutdown(incoming, stop)
@@ -153,6 +159,18 @@ pub async fn serve(node: Arc<Node>, listener: Listener) -> Result<()> {
             served.map_err(failed)
         }
     }
+}
+
+/// Waits a moment after a connection that could not be accepted, and says so. With no file descriptor left each attempt
+/// fails at once, for as long as that lasts: the server would try without a pause, and without a word.
+fn patient<T>(incoming: impl Stream<Item = io::Result<T>>) -> impl Stream<Item = io::Result<T>> {
+    incoming.then(|accepted| async {
+        if let Err(error) = &accepted {
+            tracing::warn!(%error, "a connection cannot be accepted; raise the limit of open files if it lasts");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        accepted
+    })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

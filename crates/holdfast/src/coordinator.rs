@@ -193,11 +193,21 @@ fn make_private_folder(path: &Path) -> Outcome<()> {
     if path.is_dir() {
         return Ok(());
     }
+    let made: Vec<&Path> = path
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .collect();
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Failure::file(path, error))
+        .map_err(|error| Failure::file(path, error))?;
+    // ORDER: on the disk before anything is kept in it. Were its own name lost in a power cut, a signing key that a
+    // vault's owner has certified by then would be gone with it.
+    for folder in made {
+        private_file::sync_name(folder).map_err(|error| Failure::file(folder, error))?;
+    }
+    Ok(())
 }
 
 fn read_tls(settings: &Settings) -> Outcome<Option<Tls>> {

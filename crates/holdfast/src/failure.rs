@@ -162,6 +162,9 @@ impl From<Error> for Failure {
 fn usual_advice(error: &Error) -> &'static str {
     match error {
         Error::Unavailable { .. } => "look at `holdfast status`, then run this again",
+        Error::Full { .. } => {
+            "make room at that site, by `holdfast forget` and `holdfast gc` or by other means, then run this again"
+        }
         Error::Denied { .. } => "give the identity, bundle or certificate that belongs to it",
         Error::Missing { .. } => {
             "see `holdfast vault list`, `holdfast site list` and `holdfast snapshots` for what there is"

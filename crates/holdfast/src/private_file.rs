@@ -2,16 +2,17 @@
 //!
 //! Never wider than 0600, not even for a moment, and on the disk before it counts as written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, Outcome};
 
 const MODE: u32 = 0o600;
 
-/// Writes a file that must not exist yet.
+/// Writes a file that must not exist yet, at once or not at all.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Outcome<()> {
     match write_new(path, bytes) {
         Ok(()) => Ok(()),
@@ -26,18 +27,9 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Outcome<()> {
 /// Writes a file in place of the one that may be there, at once or not at all. Makes its folder.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Outcome<()> {
     let failed = |error: io::Error| Failure::file(path, error);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     make_folder(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".holdfast-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    let file = write_nameless(folder, bytes).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     sync_folder(folder).map_err(failed)
 }
@@ -50,20 +42,33 @@ pub(crate) fn read(path: &Path, advice: &str) -> Outcome<zeroize::Zeroizing<Vec<
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Half a secret is of no use and stands in the way of the next attempt.
-        let _ = std::fs::remove_file(path);
+    // Looked at first: a name that is taken must be told as such, also where nothing can be written.
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
     }
-    written?;
+    let folder = folder_of(path);
+    // ORDER: bytes before name. Were the file made under its name, a power cut could leave the name on an empty file,
+    // which is no secret and stands in the way of the next attempt.
+    let file = write_nameless(folder, bytes)?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+/// Writes a file, durably, that has no name of its own yet.
+fn write_nameless(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".holdfast-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
-        _ => sync_folder(Path::new(".")),
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -73,6 +78,15 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+}
+
+/// Makes a name durable, as far as its folder lets itself be opened for that.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    match sync_folder(folder_of(path)) {
+        // A folder in which one may make names and not read them.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -5,22 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
-mod forgetful;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fuser::BackgroundSession;
 use futures::future::join_all;
 use holdfast_context::Context;
 use holdfast_format::{ObjectName, Sealed, SiteName};
 use holdfast_store::{Opened, Put, SiteOptions, SiteReader, open_for_reading, open_for_writing};
+use holdfast_tests::{Forgetful, ForgetfulMount};
 use tempfile::TempDir;
-
-use forgetful::Forgetful;
 
 fn name(text: &str) -> ObjectName {
     ObjectName::parse(text).unwrap()
@@ -37,17 +33,17 @@ fn body(text: &str) -> Sealed {
 struct Machine {
     disk: Forgetful,
     /// Unmounts before its folder goes.
-    _session: BackgroundSession,
+    _mount: ForgetfulMount,
     folder: TempDir,
 }
 
 impl Machine {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, session) = Forgetful::mount(folder.path());
+        let (disk, mount) = Forgetful::mount(folder.path());
         Self {
             disk,
-            _session: session,
+            _mount: mount,
             folder,
         }
     }

@@ -4,19 +4,23 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
 mod certificates;
+mod cuts;
 mod damage;
 mod decoders;
 mod disaster;
 mod frozen;
 mod input;
 mod killed;
+mod limits;
 mod outages;
 mod policy;
+mod power;
 mod protected;
 mod reflection;
 mod rescue;
 mod settings;
 mod story;
 mod streams;
+mod struck;
 mod together;
 mod twice;

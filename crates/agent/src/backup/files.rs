@@ -125,9 +125,11 @@ async fn run(
     while let Some(group) = groups.recv().await {
         gather(&mut gatherer, &taker, group).await?;
         pipeline.progress.set_problems(pipeline.problems.count());
+        pipeline.problems.check_starved()?;
     }
     join(dispatching).await??;
     join(walking).await?;
+    pipeline.problems.check_starved()?;
     if pipeline.stop.is_cancelled() {
         return Err(Error::Interrupted);
     }

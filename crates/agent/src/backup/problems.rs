@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use holdfast_format::tree::Problem;
+use rustix::io::Errno;
 
 use super::limits::{PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
+use crate::error::{Error, Result};
 
 /// The problems of one backup.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ pub(crate) struct Problems {
     count: AtomicU64,
     vanished: AtomicU64,
     kept: Mutex<Kept>,
+    /// The first path that failed because this process had run out of something: not the path's own fault.
+    starved: Mutex<Option<Error>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +45,24 @@ impl Problems {
 
     /// Takes note that a call failed.
     pub(crate) fn add_error(&self, path: Vec<u8>, doing: &str, error: &io::Error) {
+        if let Some(why) = starvation(error) {
+            let mut starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
+            starved.get_or_insert_with(|| Error::Local {
+                what: String::from_utf8_lossy(&path).into_owned(),
+                why: format!("{why} and back up again; nothing was committed"),
+            });
+        }
         self.add(path, format!("{doing}: {error}"));
+    }
+
+    /// Ends a backup that ran out of something. A snapshot without all that could not be opened for that would be
+    /// committed, and retention could drop a whole one for its sake.
+    ///
+    /// # Errors
+    /// The first that was met.
+    pub(crate) fn check_starved(&self) -> Result<()> {
+        let starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
+        starved.clone().map_or(Ok(()), Err)
     }
 
     /// Takes note of a path that was there when its folder was listed and gone when it was looked at. Deleting a
@@ -74,9 +95,37 @@ impl Problems {
     }
 }
 
+/// What this process has too little of, if that is why a call failed.
+fn starvation(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("too many files are open: raise the limit (ulimit -n)"),
+        Errno::NFILE => Some("too many files are open on this machine: close some"),
+        Errno::NOMEM => Some("there is not enough memory: give it more"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn running_out_of_descriptors_is_no_fault_of_a_path() {
+        let problems = Problems::default();
+        let denied = io::Error::from(Errno::ACCESS);
+        problems.add_error(b"/denied".to_vec(), "it cannot be opened", &denied);
+        assert!(problems.check_starved().is_ok());
+        let starved = io::Error::from(Errno::MFILE);
+        for path in ["/first", "/second"] {
+            problems.add_error(path.into(), "it cannot be opened", &starved);
+        }
+        let told = problems.check_starved().unwrap_err().to_string();
+        assert!(
+            told.contains("/first") && told.contains("ulimit -n"),
+            "{told}"
+        );
+        assert_eq!(problems.count(), 3);
+    }
 
     #[test]
     fn all_are_counted_and_the_first_are_kept() {

@@ -89,7 +89,8 @@ pub(super) fn refused(what: &str, status: &Status) -> Error {
         Reason::Denied => Error::Denied { what, why },
         Reason::Invalid | Reason::TooNew => Error::Invalid { what, why },
         Reason::Bug => Error::Bug(format!("at the coordinator: {why}")),
-        Reason::Retry | Reason::Fenced | Reason::Full => Error::Unavailable { what, why },
+        Reason::Full => Error::Full { what, why },
+        Reason::Retry | Reason::Fenced => Error::Unavailable { what, why },
         Reason::Broken => Error::Unavailable {
             what,
             why: format!("{why}; {}", when_broken(&why)),

@@ -37,6 +37,17 @@ impl Service {
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }
+
+    /// Does work of several steps to its end, even if whoever asked for it is gone by then. tonic drops a call whose
+    /// client hangs up: a failover that ends between its seal and its claim leaves a site that has to be brought back.
+    async fn to_its_end<T, F>(&self, work: impl FnOnce(Self) -> F) -> crate::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = crate::Result<T>> + Send + 'static,
+    {
+        let done = self.node.context.spawn(work(self.clone())).await;
+        done.map_err(|error| crate::Error::Bug(format!("what was asked for ended: {error}")))?
+    }
 }
 
 /// All services of a node, with reflection (both versions) and health.

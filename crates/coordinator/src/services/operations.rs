@@ -40,14 +40,18 @@ impl Operations for Service {
         &self,
         request: Request<v1::FailoverRequest>,
     ) -> Answer<v1::FailoverResponse> {
-        answer(self.fail_over(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.fail_over(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn failback(
         &self,
         request: Request<v1::FailbackRequest>,
     ) -> Answer<v1::FailbackResponse> {
-        answer(self.fail_back(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.fail_back(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn verify(

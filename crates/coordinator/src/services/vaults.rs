@@ -62,19 +62,27 @@ impl Vaults for Service {
     }
 
     async fn create_vault(&self, request: Request<v1::CreateVaultRequest>) -> Answer<v1::Vault> {
-        answer(self.create(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.create(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn attach_vault(&self, request: Request<v1::AttachVaultRequest>) -> Answer<v1::Vault> {
-        answer(self.attach(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.attach(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn add_site(&self, request: Request<v1::AddSiteRequest>) -> Answer<v1::Vault> {
-        answer(self.add_site(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.add_site(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn remove_site(&self, request: Request<v1::RemoveSiteRequest>) -> Answer<v1::Vault> {
-        answer(self.remove_site(request.into_inner()).await)
+        let request = request.into_inner();
+        let work = |service: Self| async move { service.remove_site(request).await };
+        answer(self.to_its_end(work).await)
     }
 
     async fn set_recipients(

@@ -269,8 +269,20 @@ impl Run {
         }
         let mut condemn = plan;
         for group in &groups {
-            let copied = self.copy(group, &marked).await?;
-            condemn.extend(copied);
+            match self.copy(group, &marked).await {
+                Ok(copied) => condemn.extend(copied),
+                // A full site has to be emptied before anything can be copied there: what needs no copy goes all the
+                // same. What was copied by now counts at its new home, and the next run gives up the rest.
+                Err(Error::Full(why)) => {
+                    let what = format!(
+                        "nothing more is copied now, for lack of room; collect again: {why}"
+                    );
+                    tracing::warn!(vault = %vault.header.name, "{what}");
+                    self.tell(Progress::Step(what)).await;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let proposal = {
             let state = vault.state();

@@ -68,6 +68,9 @@ pub(super) async fn open(
             // The vault is being opened, or changes hands.
             Err(error @ Error::Unavailable { .. }) => {
                 outage.broke();
+                if outage.attempts().is_power_of_two() {
+                    tracing::warn!(%error, "no session is opened yet; it is tried again, for a minute");
+                }
                 if !outage.wait().await {
                     return Err(error);
                 }
