@@ -218,6 +218,7 @@ impl Node {
             // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
             state = open_state(&site, id, &self.cache_of(id)).await?;
         }
+        let is_new = state.chain.head.is_none();
         // An empty log is at the local clock's time.
         let log_before_millis = match state.chain.head {
             Some(_) => state.chain.time_millis,
@@ -229,6 +230,11 @@ impl Node {
                 Some(announced) => announced,
                 None => self.new_claimant(id, &state).await?,
             };
+            // ORDER: the log is looked at after the number was issued. A failback closes a branch first, and is issued a number
+            // after that: a claimant with a higher one that had looked before would go on in the branch, behind the fork.
+            if !is_new {
+                state = open_state(&site, id, &self.cache_of(id)).await?;
+            }
             match self
                 .placement
                 .acquire(id, &self.lease(), own.epoch)
@@ -267,9 +273,7 @@ impl Node {
                     herald::start(&vault, self.placement.clone());
                     return Ok(vault);
                 }
-                Takeover::Superseded(..) => {
-                    state = open_state(&site, id, &self.cache_of(id)).await?;
-                }
+                Takeover::Superseded(_, now) => state = *now,
             }
         }
     }

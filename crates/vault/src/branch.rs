@@ -270,7 +270,7 @@ pub async fn is_closed(left: &Arc<dyn SiteReader>, state: &State, fork: &Fork) -
 /// there meets this one.
 ///
 /// ORDER: this comes before the branch is read for the salvage. A branch that could still grow would be cut off with
-/// records in it that nobody has seen. Later epochs of the branch are closed before, by an ordinary seal at their end.
+/// records in it that nobody has seen. Later epochs of the branch are closed after it, by an ordinary seal at their end.
 pub async fn close_branch(
     context: &Context,
     left: &Arc<dyn Site>,

@@ -23,7 +23,7 @@ use crate::fold::catalog::PackInfo;
 use crate::guard::Guard;
 use crate::log::reader::{LogReader, read_header};
 use crate::log::writer::{SharedState, put_same};
-use copying::{Effect, Event, Shared, judge};
+use copying::{Effect, Event, Named, Shared, Wanted, judge, wanted};
 
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
@@ -112,6 +112,11 @@ impl Replicator {
             let at_head = LogReader::new(this.source.clone(), vault)
                 .read(head)
                 .await?;
+            if let Some(record) = &at_head
+                && this.look(record).await? == Event::OtherSeal
+            {
+                return Ok(Err(Diverged::Sealed(head)));
+            }
             this.next = match at_head.as_ref().and_then(Record::seal) {
                 Some(seal) => Position {
                     epoch: seal.next_epoch,
@@ -188,7 +193,7 @@ impl Replicator {
                 header_due = false;
             }
             let event = match effect {
-                Effect::Read => self.is_folded(at),
+                Effect::Read => self.look(&record).await?,
                 Effect::CopyNamed => {
                     self.copy_named(&record).await?;
                     Event::NamedStands
@@ -232,12 +237,25 @@ impl Replicator {
         Ok(Ok(Step::Copied(at)))
     }
 
-    fn is_folded(&self, at: Position) -> Event {
+    async fn look(&self, record: &Record) -> Result<Event> {
+        let seals = match record.seal() {
+            Some(seal) => {
+                let next = Position {
+                    epoch: seal.next_epoch,
+                    slot: Slot(0),
+                };
+                let mut primary = LogReader::new(self.source.clone(), self.vault());
+                Some((seal.next_epoch, primary.read(next).await?.is_some()))
+            }
+            None => None,
+        };
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        match state.chain.head.is_some_and(|head| head >= at) {
-            true => Event::Folded,
-            false => Event::Unfolded,
-        }
+        Ok(copying::look(copying::Found {
+            at: record.position(),
+            seals,
+            head: state.chain.head,
+            head_is_seal: state.chain.sealed.is_some(),
+        }))
     }
 
     async fn put_header(&self) -> Result<()> {
@@ -269,14 +287,12 @@ impl Replicator {
                             nonce: record.body.nonce,
                             number,
                         };
-                        let wanted: std::collections::HashSet<PackId> =
+                        let named: std::collections::HashSet<PackId> =
                             numbers.into_iter().map(id).collect();
-                        // What was condemned since is copied too while it lies at the primary: until the record that moved
-                        // its chunks is here as well, a snapshot may need it here.
                         let packs = state.catalog.packs.values();
                         packs
-                            .filter(|p| wanted.contains(&p.id))
-                            .filter(|p| p.condemned.is_none() || Guard::CondemnedCopied.stands())
+                            .filter(|p| named.contains(&p.id))
+                            .filter(|p| wanted(named_as(p.condemned)) != Wanted::Not)
                             .cloned()
                             .collect()
                     };
@@ -297,18 +313,17 @@ impl Replicator {
     }
 
     async fn copy_key(&self, key: &KeyRef) -> Result<()> {
-        let live = {
+        let named = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state
-                .catalog
-                .keys
-                .get(&key.key)
-                .is_some_and(|info| info.condemned.is_none())
+            let known = state.catalog.keys.get(&key.key);
+            known.map_or(Named::Swept, |info| named_as(info.condemned))
         };
-        if !live {
-            return Ok(());
-        }
         let name = ObjectName::session_key(self.vault(), key.key, key.generation);
+        match wanted(named) {
+            Wanted::Must => {}
+            Wanted::WhileThere if self.source.head(&name).await?.is_some() => {}
+            Wanted::WhileThere | Wanted::Not => return Ok(()),
+        }
         match self.copy_hashed(&name, key.hash).await {
             // A key outlives what was sealed under it while a member may hold a branch, and this member may be the one: a key
             // that is lost and unused must not keep it from ever following.
@@ -415,6 +430,13 @@ impl Replicator {
             }
         }
         put_same(self.target.as_ref(), &name, &Sealed::copied(object)).await
+    }
+}
+
+fn named_as(condemned: Option<Position>) -> Named {
+    match condemned {
+        Some(_) => Named::Condemned,
+        None => Named::Live,
     }
 }
 

@@ -101,7 +101,12 @@ pub(crate) async fn bring_back(
     Ok(report)
 }
 
-/// Closes the branch at the site that was left behind; see [`close_branch`].
+/// Closes the branch at the site that was left behind, see [`close_branch`], and then whatever later epochs it has.
+///
+/// ORDER: the branch's seal stands before the number is issued that closes its later epochs. Whoever was on its way through
+/// the fork's epoch then has a lower number, and meets a seal that names a higher one; whoever has a higher number looked
+/// after the branch's seal stood, and never comes there. Closing later epochs first would leave room for a claimant that
+/// sealed the fork's epoch in between: it would claim the next one and append records that no salvage reads.
 async fn close(
     node: &Arc<Node>,
     vault: &Arc<Vault>,
@@ -110,29 +115,31 @@ async fn close(
     fork: &Fork,
 ) -> Result<()> {
     let reader: Arc<dyn SiteReader> = left.clone();
-    if is_closed(&reader, state, fork).await? {
-        return Ok(());
-    }
     let id = vault.header.vault;
     let credentials = node.credentials(&vault.header).await?;
-    loop {
+    if !is_closed(&reader, state, fork).await? {
         let branch = read_branch(&reader, state, fork, &vault.cache).await?;
         let claimant = node.new_claimant(id, &branch.state).await?;
-        if branch.state.chain.next().epoch > fork.at.epoch {
-            // Another owner claimed an epoch there. Its epoch is closed in the ordinary way first.
-            let sealing = seal(
-                &node.context,
-                left.clone(),
-                &credentials,
-                claimant,
-                branch.state,
-                &vault.stop,
-            );
-            if let Sealing::Superseded(_) = sealing.await? {
-                continue;
-            }
+        close_branch(&node.context, left, &credentials, claimant, state, fork).await?;
+    }
+    loop {
+        let branch = read_branch(&reader, state, fork, &vault.cache).await?;
+        if branch.state.chain.next().epoch == fork.at.epoch {
+            return Ok(());
         }
-        return close_branch(&node.context, left, &credentials, claimant, state, fork).await;
+        // Another owner claimed an epoch there, or announced one. Closed in the ordinary way.
+        let claimant = node.new_claimant(id, &branch.state).await?;
+        let sealing = seal(
+            &node.context,
+            left.clone(),
+            &credentials,
+            claimant,
+            branch.state,
+            &vault.stop,
+        );
+        if let Sealing::Sealed(_) = sealing.await? {
+            return Ok(());
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened, SnapshotsTrashed};
 use holdfast_format::{
-    DataKey, Epoch, Generation, HoldId, KeyId, Scope, SessionId, SessionKey, SnapshotId,
+    DataKey, Epoch, Generation, HoldId, KeyId, ObjectName, Scope, SessionId, SessionKey, SnapshotId,
 };
 use holdfast_store::SiteReader;
 use holdfast_vault::fetch::{FrameReader, locate};
@@ -145,6 +145,42 @@ async fn a_member_that_catches_up_past_a_rewrite_holds_what_it_names() {
         let fetched = frames.fetch(std::slice::from_ref(&reader), &read).await;
         assert!(fetched.lost.is_empty(), "{:?}", fetched.lost);
     }
+    show(world.folder.path(), "offsite");
+    world.node.shut_down().await;
+}
+
+/// A member that catches up past a collection: until the record that condemns stands there, it shows the snapshot as live,
+/// and must hold the key that it is under. After a failover to it new snapshots would reuse what they cannot read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_catches_up_past_a_condemned_key_holds_it() {
+    let (world, vault) = world().await;
+    world.everywhere(&vault).await;
+    let (first, _) = world.backup(&vault, &[body(1, 50_000)]).await;
+    let (at, key) = {
+        let state = vault.state();
+        let mut keys = state.catalog.keys.values();
+        let at = state.catalog.snapshots[&first].committed_at;
+        (at, keys.next_back().unwrap().reference)
+    };
+    trash(&vault, first).await;
+    // The condemn record stands at the primary, and nothing is swept.
+    hide(world.folder.path(), "offsite");
+    world.collect(&vault).await;
+    assert!(vault.state().catalog.keys[&key.key].condemned.is_some());
+    let third = site("third");
+    (world.node.sites)
+        .add(third.clone(), "memory:catches-up")
+        .unwrap();
+    let third = world.node.sites.open(&third).await.unwrap().site;
+    let (source, budget) = (vault.primary.site.clone(), Budget::of(1 << 20));
+    let started = Replicator::start(source, third.clone(), vault.shared.clone(), budget).await;
+    let mut replicator = started.unwrap().unwrap();
+    while replicator.head().is_none_or(|head| head < at) {
+        let step = replicator.step(None).await.unwrap().unwrap();
+        assert!(matches!(step, Step::Copied(_)));
+    }
+    let object = ObjectName::session_key(vault.header.vault, key.key, key.generation);
+    assert!(third.head(&object).await.unwrap().is_some());
     show(world.folder.path(), "offsite");
     world.node.shut_down().await;
 }

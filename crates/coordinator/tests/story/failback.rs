@@ -10,7 +10,8 @@ use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_coordinator::{Node, failover};
 use holdfast_format::fact::{Cover, HoldPlaced};
 use holdfast_format::{Chunk, HoldId, SessionId};
-use holdfast_vault::Proposal;
+use holdfast_vault::replicate::Replicator;
+use holdfast_vault::{Budget, LogReader, Proposal};
 
 use crate::world::{World, body, node, site, world};
 
@@ -208,6 +209,33 @@ async fn a_branch_of_one_epoch_comes_back() {
     // Whoever opens the vault from either site sees the whole history.
     let story = story.restart().await;
     story.check().await;
+    story.world.node.shut_down().await;
+}
+
+/// The owner that a failover deposed hangs, and goes on once its branch is closed. In place of its own record the survivor's
+/// seal is read at its primary then, and the other site holds that very seal: its snapshots must not be called protected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposed_owner_does_not_take_the_survivors_seal_for_its_record() {
+    let story = begin().await;
+    let open = async |name| story.world.node.sites.open(&site(name)).await.unwrap().site;
+    let (source, target) = (open("onsite").await, open("offsite").await);
+    let fold = Arc::new(std::sync::RwLock::new(story.vault.state().clone()));
+    let budget = Budget::of(1 << 20);
+    let started = Replicator::start(source.clone(), target, fold.clone(), budget).await;
+    let mut replicator = started.unwrap().unwrap();
+    let before = replicator.head();
+    assert_eq!(before, story.vault.state().chain.head);
+    let (id, epoch) = (story.vault.header.vault, story.vault.claimant.epoch);
+    let story = story.round("onsite", "offsite", 1).await;
+    // What it appended there, up to the branch's seal.
+    let mut state = fold.read().unwrap().clone();
+    let mut branch = LogReader::of_branch(source, id, epoch);
+    assert!(branch.follow(&mut state).await.is_err());
+    assert!(state.chain.head > before);
+    *fold.write().unwrap() = state;
+    let fenced = replicator.step(None).await.unwrap().unwrap_err();
+    assert!(fenced.fences(epoch), "{fenced:?}");
+    assert_eq!(replicator.head(), before);
     story.world.node.shut_down().await;
 }
 

@@ -52,7 +52,7 @@ pub enum Event {
     Same,
     /// The member holds another record.
     OtherRecord,
-    /// The member holds another record, which is a seal.
+    /// The member holds another record, which is a seal; or the primary does by now, where the fold took a record.
     OtherSeal,
 }
 
@@ -86,6 +86,7 @@ pub fn step(state: State, event: Event) -> (State, Effect) {
         (State::Reading, Event::Unfolded) if Guard::OnlyFoldedCopied.stands() => {
             (State::Level, Effect::End)
         }
+        (State::Reading, Event::OtherSeal) => (State::Sealed, Effect::End),
         // ORDER: everything that the record names stands at the member before the record does. A failover to a member
         // whose log ends here must find all of it.
         (State::Reading, Event::Folded | Event::Unfolded) => {
@@ -114,6 +115,73 @@ fn stands() -> (State, Effect) {
     match Guard::NamedBeforeRecord.stands() {
         true => (State::Copied, Effect::End),
         false => (State::CopyingLate, Effect::CopyNamed),
+    }
+}
+
+/// What was read at the primary, against the owner's fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Found {
+    /// Where.
+    pub at: Position,
+    /// If it is a seal: the epoch that it names, and whether the primary has a record of that.
+    pub seals: Option<(Epoch, bool)>,
+    /// The fold's head.
+    pub head: Option<Position>,
+    /// Whether that is a seal.
+    pub head_is_seal: bool,
+}
+
+/// What that comes to.
+///
+/// ORDER: a deposed owner's primary may be closed as a branch at any time. From then on a reader finds the survivor's seal
+/// there in place of the owner's own record. The member holds that very seal: copying it would look as if the owner's
+/// record stood there, and its snapshots would be called protected.
+pub fn look(found: Found) -> Event {
+    let at = found.at;
+    let Some(head) = found.head.filter(|head| at <= *head) else {
+        return Event::Unfolded;
+    };
+    match found.seals {
+        Some(_) if at == head && found.head_is_seal => Event::Folded,
+        // The fold went through a seal below its head only if it left that epoch for the one that the seal names.
+        Some((next, goes_on)) if at.epoch == head.epoch || next > head.epoch || !goes_on => {
+            Event::OtherSeal
+        }
+        _ => Event::Folded,
+    }
+}
+
+/// What the fold says of a key or a pack that a record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Named {
+    /// It is live.
+    Live,
+    /// It was condemned since.
+    Condemned,
+    /// It was swept since: it is gone at every member.
+    Swept,
+}
+
+/// Whether it is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// It must be there to be copied.
+    Must,
+    /// While it lies at the primary.
+    WhileThere,
+    /// It is not copied.
+    Not,
+}
+
+/// Whether something that a record names is copied before it.
+pub fn wanted(named: Named) -> Wanted {
+    match named {
+        Named::Live => Wanted::Must,
+        // ORDER: what was condemned since is copied too while it lies at the primary. Until the record that condemns it, or
+        // that moved its chunks, stands at the member as well, a snapshot may need it there; and after a failover to it new
+        // ones would be committed on top.
+        Named::Condemned if Guard::CondemnedCopied.stands() => Wanted::WhileThere,
+        Named::Condemned | Named::Swept => Wanted::Not,
     }
 }
 
@@ -193,6 +261,7 @@ mod tests {
     fn nothing_is_copied_that_the_fold_has_not_taken() {
         check(&[Event::Absent], State::Level);
         check(&[Event::Unfolded], State::Level);
+        check(&[Event::OtherSeal], State::Sealed);
     }
 
     #[test]
@@ -201,6 +270,41 @@ mod tests {
         check(&[Folded, NamedStands, Exists, Same], State::Copied);
         check(&[Folded, NamedStands, Exists, OtherRecord], State::Branch);
         check(&[Folded, NamedStands, Exists, OtherSeal], State::Sealed);
+    }
+
+    #[test]
+    fn a_seal_that_the_fold_lacks_is_not_copied() {
+        let at = |epoch, slot| Position {
+            epoch: Epoch(epoch),
+            slot: Slot(slot),
+        };
+        let check = |seals: Option<(u64, bool)>, head, head_is_seal, expected| {
+            let found = Found {
+                at: at(1, 4),
+                seals: seals.map(|(next, goes_on)| (Epoch(next), goes_on)),
+                head,
+                head_is_seal,
+            };
+            assert_eq!(look(found), expected, "{found:?}");
+        };
+        check(None, None, false, Event::Unfolded);
+        check(None, Some(at(1, 3)), false, Event::Unfolded);
+        check(None, Some(at(1, 6)), false, Event::Folded);
+        // The owner's primary was closed as a branch: the survivor's seal is read in place of its record.
+        check(Some((2, false)), Some(at(1, 6)), false, Event::OtherSeal);
+        check(Some((2, true)), Some(at(1, 4)), false, Event::OtherSeal);
+        check(Some((2, false)), Some(at(3, 0)), false, Event::OtherSeal);
+        check(Some((3, true)), Some(at(2, 1)), false, Event::OtherSeal);
+        // A drain copies the seal that its fold ends with; an owner, those of epochs before its own.
+        check(Some((2, false)), Some(at(1, 4)), true, Event::Folded);
+        check(Some((2, true)), Some(at(2, 0)), false, Event::Folded);
+    }
+
+    #[test]
+    fn what_was_condemned_since_is_copied_while_it_is_there() {
+        assert_eq!(wanted(Named::Live), Wanted::Must);
+        assert_eq!(wanted(Named::Condemned), Wanted::WhileThere);
+        assert_eq!(wanted(Named::Swept), Wanted::Not);
     }
 
     #[test]
