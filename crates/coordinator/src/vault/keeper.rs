@@ -203,15 +203,16 @@ impl Keeper {
         confirm: bool,
         who: &str,
     ) -> Result<Verdict> {
+        // With or without a policy: the trash waits for the clock too.
+        if confirm {
+            vault.clock.confirm();
+        }
         let text = vault.state().catalog.policy.clone();
         if text.is_empty() {
             return Ok(Verdict::default());
         }
         let policy =
             Policy::parse(&text).map_err(|e| Error::Invalid(format!("the vault's policy: {e}")))?;
-        if confirm {
-            vault.clock.confirm();
-        }
         let mut verdict = Verdict::default();
         let now = match &vault.clock.verdict(vault) {
             ClockVerdict::Allowed { now_millis } => *now_millis,
