@@ -9,7 +9,7 @@ use holdfast_tests::tree::restored;
 use holdfast_tests::{Noise, Ran};
 use serde_json::Value;
 
-use super::Struck;
+use super::{OPEN_WITHIN_TRIES, Struck};
 
 /// See the module header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,8 +165,9 @@ impl Struck<'_> {
                 !is_listed
             }
             FailOver => {
-                let is_primary = self.primary() == task.about;
-                assert!(is_primary || !is_told_done, "{ran}");
+                let primary = self.primary();
+                let is_primary = primary == task.about;
+                assert!(is_primary || !is_told_done, "it is {primary} now: {ran}");
                 is_primary
             }
             Restore if is_told_done => {
@@ -190,9 +191,15 @@ impl Struck<'_> {
         listed[number].clone()
     }
 
+    /// The primary, once the vault is open: until then it is shown without one.
     fn primary(&self) -> String {
-        let shown = self.asked(&["--json", "placement", "show", "--vault", "db"]);
-        shown["primary"].as_str().unwrap().to_owned()
+        let mut tries = 0..OPEN_WITHIN_TRIES;
+        let shown = tries.find_map(|_| {
+            let shown = self.asked(&["--json", "placement", "show", "--vault", "db"]);
+            let primary = shown["primary"].as_str()?;
+            (!primary.is_empty()).then(|| primary.to_owned())
+        });
+        shown.expect("the vault is open in time")
     }
 
     fn other_site(&self) -> String {
