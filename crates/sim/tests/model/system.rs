@@ -157,18 +157,15 @@ impl System {
                     let slot = slot as u8;
                     site.fill(crate::world::At { epoch: 1, slot }, rec);
                     match rec.fact {
-                        Fact::Open(key) => {
-                            site.keys |= bit(key);
-                            opened = opened.max(key + 1);
-                        }
+                        Fact::Open(key) => site.keys |= bit(key),
                         Fact::Commit { packs, .. } => site.packs |= packs,
                         _ => {}
                     }
                 }
             }
         }
-        for slot in 0..wrote.len() {
-            if let Fact::Open(key) = wrote[slot].fact {
+        for rec in &wrote {
+            if let Fact::Open(key) = rec.fact {
                 opened = opened.max(key + 1);
             }
         }
