@@ -53,10 +53,7 @@ pub(crate) async fn bring_back(
         )));
     }
     if name == vault.primary.site.name() {
-        return Err(Error::Invalid(format!(
-            "site {name} is the primary of vault {}; fail over to another site first",
-            vault.header.name
-        )));
+        return bring_back_own(node, vault).await;
     }
     // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
     let opened = vault.sites.reopen(name).await?;
@@ -99,6 +96,24 @@ pub(crate) async fn bring_back(
     let report = recommit(vault, &opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
+}
+
+/// The primary itself may hold a branch that was closed and never came back: a failover left the site behind, and another one
+/// made it the primary again before its failback had ended. Its history leaves the branch out, so that nothing else finds it.
+async fn bring_back_own(node: &Arc<Node>, vault: &Arc<Vault>) -> Result<Salvaged> {
+    let own = &vault.primary;
+    let reader: Arc<dyn SiteReader> = own.site.clone();
+    let state = vault.state().clone();
+    let Some(fork) = find_fork(&reader, &reader, &state).await? else {
+        return Err(Error::Invalid(format!(
+            "site {} is the primary of vault {}; fail over to another site first",
+            own.site.name(),
+            vault.header.name
+        )));
+    };
+    close(node, vault, &own.site, &state, &fork).await?;
+    let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
+    recommit(vault, own, &fork, &branch).await
 }
 
 /// Closes the branch at the site that was left behind, see [`close_branch`], and then whatever later epochs it has.

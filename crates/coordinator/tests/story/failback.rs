@@ -9,9 +9,11 @@ use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_coordinator::{Node, failover};
 use holdfast_format::fact::{Cover, HoldPlaced};
-use holdfast_format::{Chunk, HoldId, SessionId};
+use holdfast_format::{Certificate, Chunk, HoldId, SessionId};
+use holdfast_store::SiteReader;
+use holdfast_vault::branch::{close_branch, find_fork};
 use holdfast_vault::replicate::Replicator;
-use holdfast_vault::{Budget, LogReader, Proposal};
+use holdfast_vault::{Budget, Credentials, LogReader, Proposal};
 
 use crate::world::{World, body, node, site, world};
 
@@ -237,6 +239,63 @@ async fn a_deposed_owner_does_not_take_the_survivors_seal_for_its_record() {
     assert!(fenced.fences(epoch), "{fenced:?}");
     assert_eq!(replicator.head(), before);
     story.world.node.shut_down().await;
+}
+
+/// A failback closed the branch and went no further, since the survivor is gone: the site is the primary again, and its own
+/// history leaves the branch out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_of_a_site_that_is_the_primary_again_comes_back() {
+    let Story { world, vault, .. } = begin().await;
+    let folder = world.folder.path().to_owned();
+    hide(&folder, "offsite");
+    let (branch, root, bodies) = backup(&world, &vault, &[body(7, 70_000)]).await;
+    let header = vault.header.clone();
+    let certificates = world.node.placement.certificates(header.vault);
+    let certificates = certificates.await.unwrap();
+    world.node.shut_down().await;
+    drop(vault);
+    show(&folder, "offsite");
+    hide(&folder, "onsite");
+    std::fs::rename(folder.join("data"), folder.join("data-1")).unwrap();
+    let node = node(&world.context, &folder, &world.key).await;
+    let placement = &node.placement;
+    placement
+        .put_certificate(header.vault, &certificates[0])
+        .await
+        .unwrap();
+    let world = World { node, ..world };
+    let fail_over = async |to: &str| {
+        let (slot, to) = (world.node.find("db").unwrap(), site(to));
+        let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
+        failover::carry_out(&world.node, &slot, &to, &plan).await
+    };
+    let vault = fail_over("offsite").await.unwrap();
+    show(&folder, "onsite");
+    let left = world.node.sites.open(&site("onsite")).await.unwrap().site;
+    let (here, there): (Arc<dyn SiteReader>, Arc<dyn SiteReader>) =
+        (vault.primary.site.clone(), left.clone());
+    let state = vault.state().clone();
+    let fork = find_fork(&here, &there, &state).await.unwrap().unwrap();
+    let credentials = Credentials {
+        coordinator: "closer".into(),
+        key: world.key.clone(),
+        certificate: Certificate::decode(&certificates[0]).unwrap(),
+    };
+    let claimant = vault.claimant;
+    let context = &world.context;
+    close_branch(context, &left, &credentials, claimant, &state, &fork)
+        .await
+        .unwrap();
+    hide(&folder, "offsite");
+    let vault = fail_over("onsite").await.unwrap();
+    assert!(!vault.state().catalog.snapshots.contains_key(&branch));
+    let salvaged = bring_back(&world, &vault, "onsite").await;
+    assert_eq!(salvaged.snapshots, 1);
+    let own = site("onsite");
+    assert_eq!(world.read(&vault, Some(&own), &root).await, bodies);
+    assert!(vault.state().catalog.snapshots.contains_key(&branch));
+    show(&folder, "offsite");
+    world.node.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

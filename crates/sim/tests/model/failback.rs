@@ -170,7 +170,7 @@ fn read_branch(world: &World, branch: &mut Branch) {
     let (records, _) = lies(&world.sites[branch.site as usize]);
     let catalog = Catalog::of(&records);
     let mut commits = Vec::new();
-    for &(at, rec) in records.iter().filter(|(at, _)| *at >= branch.fork) {
+    for (_, rec) in records.iter().filter(|(at, _)| *at >= branch.fork) {
         match rec.fact {
             // Given up on the branch itself, by record, is given up.
             Fact::Commit { snap, .. } if catalog.uses[snap as usize] != 0 => commits.push(rec.fact),
@@ -178,7 +178,6 @@ fn read_branch(world: &World, branch: &mut Branch) {
             Fact::Leave(_) => branch.removed_a_member = true,
             _ => {}
         }
-        assert!(at >= branch.fork);
     }
     branch.commits = Some(commits);
 }

@@ -23,8 +23,6 @@ mod setups;
 mod system;
 mod world;
 
-use std::time::Instant;
-
 use stateright::{Checker, HasDiscoveries, Model};
 
 use system::System;
@@ -32,7 +30,6 @@ use system::System;
 /// Explores a configuration to its end, and requires that it keeps every property and reaches what it must.
 fn holds(system: System) {
     let (name, reached) = (system.name, system.reached.len());
-    let started = Instant::now();
     let depth = system.depth;
     let mut builder = system.checker().finish_when(HasDiscoveries::AnyFailures);
     if let Some(depth) = depth {
@@ -40,9 +37,8 @@ fn holds(system: System) {
         builder = builder.target_max_depth(depth + 1);
     }
     let checker = builder.spawn_bfs().join();
-    let seconds = started.elapsed().as_secs_f32();
     println!(
-        "{name}: {} states ({} generated), depth {}, {seconds:.1} s",
+        "{name}: {} states ({} generated), depth {}",
         checker.unique_state_count(),
         checker.state_count(),
         checker.max_depth(),

@@ -3,8 +3,6 @@
 //! State: none. Breadth first, so that each is a shortest one. Without any one of `PromisesKept`, `CondemningNotKnown` and
 //! `CommitChecked` every property holds at these bounds: the check at the commit stands behind the promises, and they before it.
 
-use std::time::Instant;
-
 use holdfast_vault::Guard;
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -19,13 +17,11 @@ fn loses(guard: Guard, system: System, expected: &str) {
         reached: &[],
         ..system
     };
-    let started = Instant::now();
     let checker = system
         .checker()
         .finish_when(HasDiscoveries::Any)
         .spawn_bfs()
         .join();
-    let seconds = started.elapsed().as_secs_f32();
     let found = checker.discoveries();
     let shortest = found
         .into_iter()
@@ -37,7 +33,7 @@ fn loses(guard: Guard, system: System, expected: &str) {
         );
     };
     println!(
-        "without {guard:?}, {name}: {} states, {seconds:.1} s: violated: {property}",
+        "without {guard:?}, {name}: {} states: violated: {property}",
         checker.unique_state_count()
     );
     for action in path.into_actions() {

@@ -3,7 +3,6 @@
 //! State: the configuration, with its bounds. Whoever is never chosen again has crashed, hangs, or is cut off: there are no
 //! actions for that.
 
-use holdfast_vault::Guard;
 use holdfast_vault::replicate::Diverged;
 use stateright::{Model, Property};
 
@@ -58,7 +57,8 @@ pub(crate) struct System {
     /// How many actions in a row are looked at; all of them, if none is said.
     pub(crate) depth: Option<usize>,
     /// The guard that is taken away.
-    pub(crate) without: Option<Guard>,
+    #[cfg(feature = "mutation")]
+    pub(crate) without: Option<holdfast_vault::Guard>,
 }
 
 impl Default for System {
@@ -81,6 +81,7 @@ impl Default for System {
             overwrites: false,
             reached: &[],
             depth: None,
+            #[cfg(feature = "mutation")]
             without: None,
         }
     }
@@ -157,18 +158,15 @@ impl System {
                     let slot = slot as u8;
                     site.fill(crate::world::At { epoch: 1, slot }, rec);
                     match rec.fact {
-                        Fact::Open(key) => {
-                            site.keys |= bit(key);
-                            opened = opened.max(key + 1);
-                        }
+                        Fact::Open(key) => site.keys |= bit(key),
                         Fact::Commit { packs, .. } => site.packs |= packs,
                         _ => {}
                     }
                 }
             }
         }
-        for slot in 0..wrote.len() {
-            if let Fact::Open(key) = wrote[slot].fact {
+        for rec in &wrote {
+            if let Fact::Open(key) = rec.fact {
                 opened = opened.max(key + 1);
             }
         }
@@ -416,7 +414,7 @@ impl Model for System {
     fn next_state(&self, state: &Self::State, action: Self::Action) -> Option<Self::State> {
         // The switch is this thread's, and the checker steps on threads of its own.
         #[cfg(feature = "mutation")]
-        let _away = self.without.map(Guard::remove);
+        let _away = self.without.map(holdfast_vault::Guard::remove);
         let mut next = state.clone();
         self.apply(&mut next, action)?;
         Some(next)
