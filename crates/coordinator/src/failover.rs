@@ -91,13 +91,26 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
                 slot.header.name
             )));
         }
-        (false, None, Some(_)) => (
-            format!("unknown: this coordinator has not seen the last records of site {from}"),
-            false,
-        ),
-        (false, Some(vault), Some(there)) => {
+        (false, owned, Some(there)) => {
             let longest = longest(node, id, there, &from).await;
-            last_known(vault, &longest)
+            // A history that ends before the site joined would be one without it, and without all that came since: nobody
+            // could bring anything back into it.
+            if !longest.catalog.members.contains_key(to) {
+                return Err(Error::Unavailable(format!(
+                    "site {from} {why_not}, and what site {to} holds of vault {} ends before it belonged to the vault: there is \
+                     nothing to fail over to",
+                    slot.header.name
+                )));
+            }
+            match owned {
+                Some(vault) => last_known(vault, &longest),
+                None => (
+                    format!(
+                        "unknown: this coordinator has not seen the last records of site {from}"
+                    ),
+                    false,
+                ),
+            }
         }
     };
     Ok(Plan {

@@ -28,6 +28,9 @@ pub async fn all(world: &Arc<World>) -> Vec<String> {
     };
     let primary = vault.primary.site.name().clone();
     let members: BTreeSet<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+    if members.is_empty() {
+        return vec!["I9: the vault's history has no members: what founded it is not in it".into()];
+    }
     let hash = vault.state().hash;
     let must_be_there = world.model().must_be_there();
     let mut histories: BTreeMap<SiteName, Vec<(Position, holdfast_format::Hash)>> = BTreeMap::new();

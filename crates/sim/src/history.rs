@@ -199,6 +199,12 @@ impl History {
                     _ => self.ask("hold", async move { operator::hold(&world, id).await }),
                 }
             }
+            Act::ForgetLast => {
+                let last = world.model().acknowledged().last().copied();
+                if let Some(id) = last {
+                    self.ask("forget", async move { operator::forget(&world, id).await });
+                }
+            }
             Act::Release => {
                 let held = world.model().held();
                 if let Some(&(hold, _)) = world.chance.pick(&held, &["hold"]) {

@@ -6,7 +6,7 @@
 use holdfast_vault::Guard;
 
 use crate::history::{Outcome, run};
-use crate::plan::Plan;
+use crate::plan::{Focus, Plan};
 
 /// What was found: the guard, the seed of a history that loses something without it, and how the breach begins.
 pub const FOUND: &[(Guard, u64, &str)] = &[];
@@ -14,12 +14,44 @@ pub const FOUND: &[(Guard, u64, &str)] = &[];
 /// Guards whose removal no history has shown so far, and what shows it instead.
 pub const NOT_FOUND: &[(Guard, &str)] = &[];
 
-/// The plan of a seed, with what a guard's removal needs to show: without its proof of claims a site is one that overwrites.
+/// The plan of a seed that is likely to need a guard.
 pub fn plan(seed: u64, guard: Guard) -> Plan {
-    Plan {
-        overwrites: guard == Guard::ClaimProven,
-        ..Plan::of(seed)
-    }
+    let focus = match guard {
+        // Without its proof of claims a site is one that overwrites.
+        Guard::ClaimProven => {
+            return Plan {
+                overwrites: true,
+                ..Plan::broad(seed)
+            };
+        }
+        Guard::PromisesKept
+        | Guard::MarkBroughtUpToDate
+        | Guard::CondemningNotKnown
+        | Guard::HomesStay
+        | Guard::StaleWanted => Focus::Reuse,
+        Guard::ChildrenFirst | Guard::CommitChecked | Guard::FormerSessionsFirst => Focus::Owners,
+        Guard::HoldInTheTurn => Focus::Holds,
+        Guard::KeysOfBranchesStay
+        | Guard::SlotCompared
+        | Guard::SealAtMemberStops
+        | Guard::BranchClosedFirst
+        | Guard::SalvagedFirst
+        | Guard::OwedHoldsStop
+        | Guard::SealBeforeDrain
+        | Guard::OthersGathered
+        | Guard::LastPrimaryAsked => Focus::Branches,
+        Guard::DoubtKeeps
+        | Guard::CopyVerified
+        | Guard::PrimaryHealed
+        | Guard::BranchIsNoDamage => Focus::Damage,
+        Guard::CondemnedEverywhere
+        | Guard::NamedBeforeRecord
+        | Guard::OnlyFoldedCopied
+        | Guard::CondemnedCopied
+        | Guard::WholeBeforeProtected => Focus::Away,
+        _ => return Plan::broad(seed),
+    };
+    Plan::focused(seed, focus)
 }
 
 /// Runs a plan without a guard.

@@ -19,6 +19,8 @@ pub enum Act {
     Restore,
     /// Somebody forgets a snapshot, at once.
     Forget,
+    /// Somebody forgets the newest one.
+    ForgetLast,
     /// Somebody takes one out of the trash.
     Recover,
     /// Somebody places a hold.
@@ -125,8 +127,16 @@ impl Theme {
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed: of four, three are broad and one is dense.
     pub fn of(seed: u64) -> Self {
+        match seed % 4 {
+            3 => Self::focused(seed, Focus::ALL[(seed / 4) as usize % Focus::ALL.len()]),
+            _ => Self::broad(seed),
+        }
+    }
+
+    /// A plan of everything.
+    pub fn broad(seed: u64) -> Self {
         let chance = Chance::new(seed ^ 0x9e37_79b9_7f4a_7c15);
         let n = |bound, what: &str| chance.below(bound, &[what]);
         let theme = Theme::DRAWN[n(8, "theme") as usize];
@@ -269,6 +279,139 @@ impl Plan {
             drawn -= share;
         }
         backup
+    }
+}
+
+/// What a short, dense plan is about: for the search for what a missing guard loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Focus {
+    /// Backups that reuse what is being forgotten and collected.
+    Reuse,
+    /// The same, while owners depose each other.
+    Owners,
+    /// Holds while what they cover is collected.
+    Holds,
+    /// Failing over with something left behind, and back, with collections in between.
+    Branches,
+    /// Damage, and collections that copy.
+    Damage,
+    /// A member that is away while things are collected.
+    Away,
+}
+
+impl Focus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Reuse,
+        Self::Owners,
+        Self::Holds,
+        Self::Branches,
+        Self::Damage,
+        Self::Away,
+    ];
+}
+
+impl Plan {
+    /// A dense plan of a seed.
+    pub fn focused(seed: u64, focus: Focus) -> Self {
+        let chance = Chance::new(seed ^ 0x5851_f42d_4c95_7f2d);
+        let level = 2;
+        let mut plan = Self {
+            coordinators: if focus == Focus::Owners { 2 } else { 1 },
+            sites: 2,
+            liar: false,
+            steps: Vec::new(),
+            odds: Odds {
+                slow: 30 * level,
+                done_but_failed: 10 * level,
+                crash: u32::from(focus == Focus::Owners) * level,
+                ..Odds::default()
+            },
+            ..Self::broad(seed)
+        };
+        let cycle: &[Act] = match focus {
+            Focus::Reuse => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::BackUp(1, false),
+                Act::Collect,
+            ],
+            Focus::Owners => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::LoseLease(0),
+                Act::LoseLease(1),
+                Act::Collect,
+                Act::Boot(0),
+                Act::Boot(1),
+                Act::BackUp(1, false),
+            ],
+            Focus::Holds => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Hold,
+                Act::Collect,
+            ],
+            Focus::Branches => &[
+                Act::BackUp(0, false),
+                Act::Down(1, true),
+                Act::BackUp(1, false),
+                Act::Hold,
+                Act::Down(1, false),
+                Act::Down(0, true),
+                Act::FailOver(1, true),
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Down(0, false),
+                Act::Collect,
+                Act::FailBack,
+                Act::Collect,
+                Act::FailOver(0, true),
+            ],
+            Focus::Damage => &[
+                Act::BackUp(0, false),
+                Act::Rot(0),
+                Act::BackUp(1, true),
+                Act::Rot(1),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Down(1, true),
+                Act::BackUp(2, false),
+                Act::Down(1, false),
+                Act::Crash(0),
+                Act::Boot(0),
+            ],
+            Focus::Away => &[
+                Act::BackUp(0, false),
+                Act::Down(1, true),
+                Act::BackUp(1, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::BackUp(0, true),
+                Act::Down(1, false),
+                Act::FailOver(1, true),
+                Act::FailBack,
+            ],
+        };
+        plan.push(&chance, Act::Storm(true));
+        for _ in 0..8 {
+            for &act in cycle {
+                // Mostly in order, sometimes not at all.
+                if chance.below(5, &["skip"]) > 0 {
+                    let millis = match chance.below(4, &["pace"]) {
+                        0..=1 => chance.below(30, &["at once"]),
+                        2 => chance.below(3000, &["soon"]),
+                        _ => chance.below(60_000, &["later"]),
+                    };
+                    let after = Duration::from_millis(millis);
+                    plan.steps.push(Step { after, act });
+                }
+            }
+        }
+        plan
     }
 }
 

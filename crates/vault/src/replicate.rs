@@ -73,6 +73,8 @@ pub struct Replicator {
     next: Position,
     /// Packs whose copy at the primary is damaged or missing.
     bad: Mutex<Vec<PackInfo>>,
+    /// Objects that lie at the member and are not what the log names there, with what they have to be.
+    wrong: Mutex<Vec<(ObjectName, Sealed)>>,
 }
 
 impl Replicator {
@@ -106,6 +108,7 @@ impl Replicator {
             head,
             next: first,
             bad: Mutex::default(),
+            wrong: Mutex::default(),
         };
         if let Some(head) = head {
             let vault = this.vault();
@@ -148,6 +151,22 @@ impl Replicator {
     /// ones.
     pub fn take_bad(&self) -> Vec<PackInfo> {
         std::mem::take(&mut *self.bad.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Objects at the member that are damaged, and the good ones that belong in their place, verified. A replicator itself
+    /// never overwrites.
+    pub fn take_wrong(&self) -> Vec<(ObjectName, Sealed)> {
+        std::mem::take(&mut *self.wrong.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What lies at the member under a name is damaged: the log gives the hash of what belongs there.
+    fn note_wrong(&self, name: &ObjectName, good: Sealed) -> Error {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.push((name.clone(), good));
+        Error::Corrupt(format!(
+            "{name} at site {} is damaged; it is replaced",
+            self.target.name()
+        ))
     }
 
     fn note_bad(&self, pack: PackInfo) {
@@ -347,9 +366,8 @@ impl Replicator {
 
     /// Copies a small object whose hash the log gives.
     async fn copy_hashed(&self, name: &ObjectName, hash: Hash) -> Result<()> {
-        if let Some(there) = self.target.get(name).await?
-            && Hash::of(&there) == hash
-        {
+        let there = self.target.get(name).await?;
+        if there.as_ref().is_some_and(|there| Hash::of(there) == hash) {
             return Ok(());
         }
         let Some(object) = self.source.get(name).await? else {
@@ -364,17 +382,16 @@ impl Replicator {
                 self.source.name()
             )));
         }
+        if there.is_some() {
+            return Err(self.note_wrong(name, Sealed::copied(object)));
+        }
         put_same(self.target.as_ref(), name, &Sealed::copied(object)).await
     }
 
     async fn copy_pack(&self, pack: PackInfo) -> Result<()> {
         let name = ObjectName::pack(self.vault(), pack.id);
-        if self
-            .target
-            .head(&name)
-            .await?
-            .is_some_and(|info| info.size == pack.len)
-        {
+        let there = self.target.head(&name).await?;
+        if there.as_ref().is_some_and(|info| info.size == pack.len) {
             return Ok(());
         }
         let _share = self
@@ -402,6 +419,9 @@ impl Replicator {
             let why = format!("pack {id} at site {site}: {error}");
             self.note_bad(pack);
             return Err(Error::Corrupt(why));
+        }
+        if there.is_some() {
+            return Err(self.note_wrong(&name, Sealed::copied(object)));
         }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
         Ok(())

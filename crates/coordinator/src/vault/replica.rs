@@ -144,7 +144,7 @@ impl Message<Work> for Replica {
             Err(error) => {
                 tracing::warn!(site = %self.args.site, %error, "the member does not follow");
                 self.tell_trouble(&vault, &error).await;
-                self.mend_primary(&vault).await;
+                self.mend(&vault).await;
                 self.replicator = None;
                 let pause = self.pause;
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -211,13 +211,26 @@ impl Replica {
         Ok(true)
     }
 
-    /// What cannot be copied since the primary's copy is bad, another member may have: it is mended from there.
-    async fn mend_primary(&self, vault: &Arc<Vault>) {
-        let bad = self.replicator.as_ref().map(Replicator::take_bad);
+    /// What cannot be copied since the primary's copy is bad, another member may have: it is mended from there. What lies
+    /// damaged at the member, ahead of its log, is replaced by what the log names.
+    async fn mend(&self, vault: &Arc<Vault>) {
+        let Some(replicator) = &self.replicator else {
+            return;
+        };
         let primary = vault.primary.site.name();
-        for pack in bad.into_iter().flatten() {
+        for pack in replicator.take_bad() {
             if let Err(error) = repair::pack(vault, primary, &pack).await {
                 tracing::error!(site = %primary, pack = %pack.id, %error, "the copy was not repaired");
+            }
+        }
+        let wrong = replicator.take_wrong();
+        let Some(opened) = vault.sites.opened(&self.args.site) else {
+            return;
+        };
+        for (name, good) in wrong {
+            tracing::error!(site = %self.args.site, %name, "a bad copy was found; it is replaced");
+            if let Err(error) = opened.sweeper.replace_damaged(&name, good).await {
+                tracing::error!(site = %self.args.site, %name, %error, "it was not replaced yet");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use holdfast_sim::campaign::{self, Campaign};
 use holdfast_sim::history::run;
-use holdfast_sim::plan::Plan;
+use holdfast_sim::plan::{Focus, Plan};
 use holdfast_sim::shrink::shrink;
 use tokio::time::Instant;
 
@@ -29,6 +29,9 @@ struct Options {
     /// Goes on after a failure, and only lists what failed.
     #[arg(long)]
     keep_going: bool,
+    /// With --trace: the dense plan of this number instead of the seed's own.
+    #[arg(long)]
+    focus: Option<usize>,
     /// Prints the plan and the trace of the first seed.
     #[arg(long)]
     trace: bool,
@@ -57,7 +60,10 @@ fn main() -> ExitCode {
         return survey(&options, without);
     }
     if options.trace {
-        let plan = Plan::of(options.seed);
+        let plan = match options.focus {
+            Some(number) => Plan::focused(options.seed, Focus::ALL[number % Focus::ALL.len()]),
+            None => Plan::of(options.seed),
+        };
         println!("{plan}");
         let outcome = run(&plan, true);
         outcome.lines.iter().for_each(|line| println!("{line}"));
