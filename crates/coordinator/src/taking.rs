@@ -203,12 +203,14 @@ impl Node {
                 header.name
             )));
         }
-        let primary = match (at, &state.catalog.primary) {
+        let mut primary = match (at, &state.catalog.primary) {
             (Some(site), _) => site.clone(),
             (None, Some(primary)) => primary.clone(),
             (None, None) => self.found_at(id)?,
         };
-        if at.is_none() {
+        if at.is_none() && self.was_failing_over(&primary, &newest_at, &state).await? {
+            primary = newest_at.clone();
+        } else if at.is_none() {
             self.check_primary(id, &primary).await?;
             self.heal_primary(&primary, &newest_at, &state).await?;
         }
@@ -310,6 +312,24 @@ impl Node {
             "its primary, site {last}, does not answer, and site {shown} was left behind. Bring {last} back, or go on at {shown} \
              with `holdfast failover --to {shown} --accept-loss`"
         )))
+    }
+
+    /// Whether a failover sealed another member and did not come to claim it, while the old primary holds records that the
+    /// seal left behind: then it is finished. Whoever went on at the old primary would make a history that the sealed member
+    /// could never follow.
+    async fn was_failing_over(
+        &self,
+        primary: &SiteName,
+        newest_at: &SiteName,
+        state: &State,
+    ) -> Result<bool> {
+        if primary == newest_at || state.chain.sealed.is_none() {
+            return Ok(false);
+        }
+        let old: Arc<dyn SiteReader> = self.sites.open(primary).await?.site;
+        let sealed: Arc<dyn SiteReader> = self.sites.open(newest_at).await?.site;
+        let stands = standing(&sealed, &old, state).await?;
+        Ok(matches!(stands, Standing::Diverged(_)))
     }
 
     /// Another member shows a longer or sounder history than the primary: records reach members through the primary only, so

@@ -60,10 +60,18 @@ pub fn run_without(plan: &Plan, guard: Guard, keep: bool) -> Outcome {
     run(plan, keep)
 }
 
-/// The first of so many seeds that finds something without the guard.
+/// The same history with the guard in force. A site that overwrites is refused then: it can have none.
+pub fn with_it(seed: u64, guard: Guard) -> Plan {
+    Plan {
+        overwrites: false,
+        ..plan(seed, guard)
+    }
+}
+
+/// The first of so many seeds that finds something without the guard, and nothing with it.
 pub fn search(guard: Guard, from: u64, seeds: u64) -> Option<(u64, Outcome)> {
     let seeds = from..from + seeds;
     let runs = seeds.map(|seed| (seed, run_without(&plan(seed, guard), guard, false)));
     let mut failed = runs.filter(|(_, outcome)| !outcome.breaches.is_empty());
-    failed.next()
+    failed.find(|(seed, _)| run(&with_it(*seed, guard), false).breaches.is_empty())
 }

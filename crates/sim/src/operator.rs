@@ -140,7 +140,11 @@ pub async fn collect(world: &Arc<World>, wait: bool) -> Asked<bool> {
         let mut said = service.collect(Request::new(request)).await?.into_inner();
         let mut done = false;
         while let Some(one) = said.next().await {
-            done |= matches!(one?.kind, Some(Said::Done(_)));
+            let kind = one?.kind;
+            if let Some(Said::Step(step)) = &kind {
+                tracing::info!(what = step.what, "collect");
+            }
+            done |= matches!(kind, Some(Said::Done(_)));
         }
         Ok(done)
     })

@@ -190,9 +190,9 @@ pub(crate) async fn level(world: &Arc<World>) -> Result<(), String> {
 /// Collects until nothing waits to be swept anywhere.
 async fn clean(world: &Arc<World>) -> Result<(), String> {
     let began = Instant::now();
-    // After a clock that jumped.
-    let _ = operator::confirm(world).await;
     loop {
+        // After a clock that jumped.
+        let _ = operator::confirm(world).await;
         let collected = operator::collect(world, true).await;
         let done = collected == Ok(true);
         let owner = world.owner();
@@ -216,12 +216,11 @@ fn waiting(vault: &Vault, true_millis: i64) -> Vec<String> {
     let state = vault.state();
     let now = state.next_time(vault.context.now_millis());
     let catalog = &state.catalog;
-    // A session of this owner whose agent died stays open for days, by design; one of a former owner must not.
+    // A session that came to this owner and whose agent died stays open for days, by design; one that never came must not.
     let epoch = vault.claimant.epoch;
-    let former = catalog
-        .sessions
-        .iter()
-        .filter(|(_, session)| session.opened_at.epoch < epoch);
+    let former = catalog.sessions.iter().filter(|(id, session)| {
+        session.opened_at.epoch < epoch && !vault.promises().is_attached(id)
+    });
     let mut waits: Vec<String> = former
         .map(|(id, session)| format!("session {id} of {}", session.opened_at))
         .collect();

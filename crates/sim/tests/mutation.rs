@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use holdfast_sim::history::run;
-use holdfast_sim::mutation::{FOUND, NOT_FOUND, plan, run_without};
-use holdfast_sim::plan::Plan;
+use holdfast_sim::mutation::{FOUND, NOT_FOUND, plan, run_without, with_it};
 use holdfast_vault::Guard;
 
 #[test]
@@ -18,14 +17,6 @@ fn every_guard_is_on_the_list() {
     let mut all = Guard::ALL.to_vec();
     all.sort_unstable();
     assert_eq!(listed, all);
-}
-
-/// The same history with the guard in force. A site that overwrites is refused then: it can have none.
-fn with_it(seed: u64, guard: Guard) -> Plan {
-    Plan {
-        overwrites: false,
-        ..plan(seed, guard)
-    }
 }
 
 /// What is wrong with one line of the list.
