@@ -3,8 +3,6 @@
 //! `HOLDFAST_TEST_HISTORIES` and `HOLDFAST_TEST_SEED` set how many are run, and from which seed on; a seed that failed is
 //! looked at with `cargo xtask sim --seed`.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
-
 use holdfast_sim::campaign::{Campaign, carry_out};
 use holdfast_sim::history::run;
 use holdfast_sim::plan::Plan;

@@ -60,6 +60,7 @@ const GUARDED: &[(&str, &[&str])] = &[
             "holdfast-coordinator",
             "holdfast-agent",
             "holdfast",
+            "holdfast-sim",
             "holdfast-tests",
         ],
     ),
