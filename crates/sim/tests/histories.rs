@@ -7,6 +7,17 @@ use holdfast_sim::campaign::{Campaign, carry_out};
 use holdfast_sim::history::run;
 use holdfast_sim::plan::Plan;
 
+/// Histories that are known not to come to a good end, and how what is wrong begins: each an open matter of
+/// `docs/TESTING.md`. A seed that does well by now has to be taken off.
+const OPEN: &[(u64, &str)] = &[
+    (593, "I1"),
+    (1250, "liveness"),
+    (1398, "liveness"),
+    (1474, "liveness"),
+    (1602, "liveness"),
+    (1960, "liveness"),
+];
+
 fn told(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
@@ -30,7 +41,21 @@ fn nothing_is_lost_under_any_seed() {
     for (kind, count) in &result.counts {
         println!("{count:>9} {kind}");
     }
+    let is_open = |seed: u64, breaches: &[String]| {
+        let first = breaches.first().map_or("", String::as_str);
+        let mut open = OPEN.iter();
+        open.any(|(known, begins)| *known == seed && first.starts_with(begins))
+    };
+    let seeds = campaign.seed..campaign.seed + histories;
+    for (seed, _) in OPEN.iter().filter(|(seed, _)| seeds.contains(seed)) {
+        let fails = result.failed.contains_key(seed);
+        assert!(
+            fails,
+            "seed {seed} does well: take it off the list of what is open"
+        );
+    }
     let failed: Vec<String> = (result.failed.iter())
+        .filter(|(seed, outcome)| !is_open(**seed, &outcome.breaches))
         .map(|(seed, outcome)| format!("seed {seed}: {}", outcome.breaches.join("; ")))
         .collect();
     assert!(
