@@ -144,7 +144,7 @@ async fn unreadable(node: &Arc<Node>, slot: &Slot, primary: Arc<dyn Site>) -> Re
         Some(vault) => vault.state().chain.head,
         None => last_record(&reader, id).await?,
     };
-    let elsewhere = node.newest(id, None).await;
+    let elsewhere = node.newest_as_is(id, None).await;
     Ok(match elsewhere {
         Ok((at, state)) if at != name && state.chain.head >= needed => String::new(),
         _ => format!("holds a damaged log, and no other site has what is damaged there ({why})"),

@@ -84,7 +84,8 @@ impl Node {
         seen
     }
 
-    async fn newest_as_is(
+    /// The same, and nothing is written anywhere.
+    pub(crate) async fn newest_as_is(
         &self,
         id: VaultId,
         only: Option<&SiteName>,

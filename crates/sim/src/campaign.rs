@@ -28,7 +28,7 @@ pub struct Campaign {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Result {
+pub struct Figures {
     /// Histories that were run.
     pub histories: u64,
     /// Figures over all of them.
@@ -38,10 +38,10 @@ pub struct Result {
 }
 
 /// Runs a campaign; `progress` is told after each history.
-pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Result) + Sync) -> Result {
+pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Figures) + Sync) -> Figures {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let result = Mutex::new(Result::default());
+    let result = Mutex::new(Figures::default());
     std::thread::scope(|scope| {
         for _ in 0..campaign.threads.max(1) {
             scope.spawn(|| {

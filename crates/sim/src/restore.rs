@@ -107,7 +107,7 @@ impl ChunkSource for Remote {
         wanted: Vec<(ChunkId, ChunkKind)>,
     ) -> Result<Vec<std::result::Result<Fetched, Loss>>> {
         let (to, requests) = mpsc::channel(1);
-        let (answers, mut from) = mpsc::channel(8);
+        let (answers, from) = mpsc::channel(8);
         let ids: Vec<u8> = wanted.iter().flat_map(|(id, _)| id.0).collect();
         let request = v1::FetchRequest {
             number: 1,
@@ -124,8 +124,8 @@ impl ChunkSource for Remote {
                 .await;
         }));
         let mut found: HashMap<ChunkId, std::result::Result<Fetched, Loss>> = HashMap::new();
-        let mut from_stream = ReceiverStream::new(std::mem::replace(&mut from, mpsc::channel(1).1));
-        while let Some(answer) = from_stream.next().await {
+        let mut from = ReceiverStream::new(from);
+        while let Some(answer) = from.next().await {
             match answer.map_err(unavailable)?.kind {
                 Some(Kind::Frame(frame)) => self.open(frame, &mut found).await?,
                 Some(Kind::Lost(lost)) => {

@@ -54,7 +54,7 @@ async fn owned(node: &Arc<Node>) -> Arc<Vault> {
     node.vault("db").unwrap()
 }
 
-async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
+pub(crate) async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
     let (reply, back) = tokio::sync::oneshot::channel();
     let message = BringBack {
         node: world.node.clone(),

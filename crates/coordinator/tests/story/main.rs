@@ -5,5 +5,6 @@
 mod adversary;
 mod failback;
 mod life;
+mod logs;
 mod upkeep;
 mod world;
