@@ -356,14 +356,18 @@ impl Vault {
                 .unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *replicas).into_values().collect()
         };
+        // Killed, and waited for: what one of them has under way would else still write after this ownership has ended.
         for (actor, _) in replicas {
             actor.kill();
+            actor.wait_for_shutdown().await;
         }
         if let Some(collector) = self.collector.get() {
             collector.kill();
+            collector.wait_for_shutdown().await;
         }
         if let Some(keeper) = self.keeper.get() {
             keeper.kill();
+            keeper.wait_for_shutdown().await;
         }
     }
 
