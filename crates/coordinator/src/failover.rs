@@ -34,6 +34,8 @@ pub struct Plan {
     pub primary_answers: bool,
     /// Why it cannot be drained, if it cannot: the end of a sentence about it.
     pub why_not: String,
+    /// Its log is damaged, and it could be drained if that were mended.
+    pub is_damaged: bool,
     /// What would be left behind, for people.
     pub left_behind: String,
     /// Whether it is known that nothing would be.
@@ -78,9 +80,13 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
             slot.header.name
         )));
     }
-    let why_not = match answering(node, id, &from).await {
-        Some(primary) => unreadable(node, slot, primary).await?,
-        None => "does not answer".into(),
+    let (why_not, is_damaged) = match answering(node, id, &from).await {
+        Some(primary) => {
+            let why_not = unreadable(node, slot, primary).await?;
+            let is_damaged = !why_not.is_empty();
+            (why_not, is_damaged)
+        }
+        None => ("does not answer".into(), false),
     };
     let answers = why_not.is_empty();
     let (left_behind, loses_nothing) = match (answers, owned, there) {
@@ -117,6 +123,7 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
         from,
         primary_answers: answers,
         why_not,
+        is_damaged,
         left_behind,
         loses_nothing,
     })
@@ -147,7 +154,7 @@ async fn unreadable(node: &Arc<Node>, slot: &Slot, primary: Arc<dyn Site>) -> Re
     let elsewhere = node.newest_as_is(id, None).await;
     Ok(match elsewhere {
         Ok((at, state)) if at != name && state.chain.head >= needed => String::new(),
-        _ => format!("holds a damaged log, and no other site has what is damaged there ({why})"),
+        _ => format!("holds a damaged log, which no other site has whole ({why})"),
     })
 }
 
@@ -289,7 +296,7 @@ async fn seal_and_drain(
             return Err(apart(target.name(), &diverged));
         }
         if !Guard::SealBeforeDrain.stands() {
-            drain(state.clone(), source.clone(), target.clone()).await?;
+            drain(node, state.clone(), source.clone(), target.clone()).await?;
             let claimant = node.new_claimant(id, &state).await?;
             let (context, stop) = (&node.context, &node.stop);
             seal(context, target.clone(), &credentials, claimant, state, stop).await?;
@@ -309,14 +316,14 @@ async fn seal_and_drain(
             // It reads and takes no record, from nobody: what it holds is all there is.
             Err(Error::Denied(why) | Error::Full(why)) => {
                 tracing::warn!(site = %from, why, "the old primary takes no seal; it is drained as it is");
-                drain(unsealed, source, target.clone()).await?;
+                drain(node, unsealed, source, target.clone()).await?;
                 return Ok(None);
             }
             sealed => sealed?,
         };
         match sealed {
             Sealing::Sealed(state) => {
-                drain(*state, source, target.clone()).await?;
+                drain(node, *state, source, target.clone()).await?;
                 return Ok(Some(claimant));
             }
             Sealing::Superseded(_) => {}
@@ -350,7 +357,7 @@ async fn gather(
         )
         .await?;
         if state.chain.head > now.chain.head {
-            drain(state, source, target.clone()).await?;
+            drain(node, state, source, target.clone()).await?;
         }
     }
     Ok(())
@@ -358,11 +365,29 @@ async fn gather(
 
 /// Copies everything that `source`, whose fold is `state`, has beyond the target.
 pub(crate) async fn drain(
+    node: &Node,
     state: State,
     source: Arc<dyn Site>,
     target: Arc<dyn Site>,
 ) -> Result<()> {
+    let header = state.header.clone();
     let shared: SharedState = Arc::new(std::sync::RwLock::new(state));
+    let copied = copy_beyond(shared.clone(), source.clone(), target.clone()).await;
+    // A fold begins at a checkpoint: a record that is damaged below it shows only now.
+    if let Err(Error::Corrupt(why)) = &copied {
+        tracing::error!(from = %source.name(), to = %target.name(), why, "a log is damaged; it is mended from the others");
+        if node.mend_logs(&header).await? > 0 {
+            return copy_beyond(shared, source, target).await;
+        }
+    }
+    copied
+}
+
+async fn copy_beyond(
+    shared: SharedState,
+    source: Arc<dyn Site>,
+    target: Arc<dyn Site>,
+) -> Result<()> {
     // Not the vault's own: what its agents have stuck in memory must not keep a failover waiting.
     let budget = Budget::of(DRAIN_BYTES_MAX);
     let started = Replicator::start(source, target.clone(), shared, budget).await?;

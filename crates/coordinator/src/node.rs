@@ -181,7 +181,19 @@ impl Node {
             let Some(vault) = slot.vault else { continue };
             let (id, epoch) = (slot.header.vault, vault.claimant.epoch);
             match self.placement.acquire(id, &lease, epoch).await {
-                Ok(Acquire::Granted) => {}
+                // Another may have taken the vault, appended to it, and lost its own lease again meanwhile. Nobody would ever
+                // tell: whoever only reads asks no site whether the epoch was sealed.
+                Ok(Acquire::Granted) => match vault.is_not_sealed().await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        tracing::error!(vault = %slot.header.name, %epoch, "another coordinator had the vault meanwhile; it is taken anew");
+                        vault.stop.cancel();
+                    }
+                    Err(error) => {
+                        tracing::error!(vault = %slot.header.name, %epoch, %error, "whether another coordinator had the vault meanwhile cannot be seen; it is taken anew");
+                        vault.stop.cancel();
+                    }
+                },
                 Ok(Acquire::HeldBy(owner)) => {
                     tracing::error!(vault = %slot.header.name, owner = owner.coordinator, "another coordinator took the vault meanwhile");
                     vault.stop.cancel();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use holdfast_format::{
-    Certificate, ClaimNonce, Epoch, ObjectName, Sealed, SiteName, VaultHeader, VaultId,
+    Certificate, ClaimNonce, Epoch, ObjectName, Position, Sealed, SiteName, VaultHeader, VaultId,
 };
 use holdfast_placement::Acquire;
 use holdfast_store::SiteReader;
@@ -67,29 +67,43 @@ impl Node {
         id: VaultId,
         only: Option<&SiteName>,
     ) -> Result<(SiteName, State)> {
-        let seen = self.newest_as_is(id, only).await;
-        // No log is whole. Perhaps all of them are together.
-        if matches!(seen, Err(Error::Corrupt(_))) && only.is_none() {
-            let mut opened = Vec::new();
-            for (name, _, _) in self.sites.list() {
-                opened.extend(self.sites.open(&name).await.ok());
-            }
-            let header = self.list().into_iter().find(|slot| slot.header.vault == id);
-            if let Some(slot) = header
-                && repair::between(&slot.header, &opened).await? > 0
-            {
-                return self.newest_as_is(id, only).await;
-            }
+        let seen = self.look_around(id, only).await;
+        let damaged = match &seen {
+            Ok(seen) => seen.damaged,
+            Err(error) => matches!(error, Error::Corrupt(_)),
+        };
+        // What does not read may be what counts: of two logs that are damaged in different places none can be opened, and
+        // an old copy that can be must not be taken for all there is.
+        let header = self.list().into_iter().find(|slot| slot.header.vault == id);
+        if damaged
+            && only.is_none()
+            && let Some(slot) = header
+            && self.mend_logs(&slot.header).await? > 0
+        {
+            return self.newest_as_is(id, only).await;
         }
-        seen
+        seen?.newest()
     }
 
-    /// The same, and nothing is written anywhere.
+    /// As [`Self::newest`], and nothing is written anywhere.
     pub(crate) async fn newest_as_is(
         &self,
         id: VaultId,
         only: Option<&SiteName>,
     ) -> Result<(SiteName, State)> {
+        self.look_around(id, only).await?.newest()
+    }
+
+    /// Mends a vault's logs at all sites that can be opened from each other; gives how many records were repaired.
+    pub(crate) async fn mend_logs(&self, header: &VaultHeader) -> Result<u64> {
+        let mut opened = Vec::new();
+        for (name, _, _) in self.sites.list() {
+            opened.extend(self.sites.open(&name).await.ok());
+        }
+        repair::between(header, &opened).await
+    }
+
+    async fn look_around(&self, id: VaultId, only: Option<&SiteName>) -> Result<Around> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
         let (mut trouble, mut damaged) = (Vec::new(), false);
@@ -118,13 +132,10 @@ impl Node {
                 }
             }
         }
-        let newest = newest.map(|(site, state)| (site.name().clone(), state));
-        newest.ok_or_else(|| {
-            let why = format!("its log cannot be read anywhere: {}", trouble.join("; "));
-            match damaged {
-                true => Error::Corrupt(why),
-                false => Error::Unavailable(why),
-            }
+        Ok(Around {
+            newest: newest.map(|(site, state)| (site.name().clone(), state)),
+            damaged,
+            trouble,
         })
     }
 
@@ -329,8 +340,16 @@ impl Node {
         }
         let old: Arc<dyn SiteReader> = self.sites.open(primary).await?.site;
         let sealed: Arc<dyn SiteReader> = self.sites.open(newest_at).await?.site;
-        let stands = standing(&sealed, &old, state).await?;
-        Ok(matches!(stands, Standing::Diverged(_)))
+        if !matches!(standing(&sealed, &old, state).await?, Standing::Diverged(_)) {
+            return Ok(false);
+        }
+        // A member that only lags behind may end with a seal too: the one that the primary itself has there, and went on
+        // from. It was looked at while the primary did not answer.
+        let Some(seal) = state.chain.head else {
+            return Ok(false);
+        };
+        let at_primary = LogReader::new(old, state.header.vault).read_raw(seal).await;
+        Ok(!matches!(at_primary, Ok(Some(record)) if record.hash == state.chain.hash))
     }
 
     /// Another member shows a longer or sounder history than the primary: records reach members through the primary only, so
@@ -376,7 +395,11 @@ impl Node {
         if let Err(Error::Corrupt(why)) = &own {
             tracing::error!(site = %name, %from, why, "the primary's log is damaged; it is repaired");
             let mut log = LogReader::new(good.clone(), id);
-            repair::records(id, &primary, &mut log, state, None).await?;
+            match repair::records(id, &primary, &mut log, state, None).await {
+                // A fold begins at a checkpoint: below it the other log may be damaged too, in other places.
+                Err(Error::Corrupt(_)) => self.mend_logs(&state.header).await?,
+                repaired => repaired?,
+            };
             own = open_state(&reader, id, &self.cache_of(id)).await;
         }
         let own = own?;
@@ -385,7 +408,7 @@ impl Node {
         }
         if let Standing::Prefix(Some(_)) = standing(&good, &reader, state).await? {
             tracing::error!(site = %name, %from, "the primary has lost its last records; they are put back");
-            failover::drain(state.clone(), source, primary.site).await?;
+            failover::drain(self, state.clone(), source, primary.site).await?;
         }
         Ok(())
     }
@@ -398,7 +421,41 @@ impl Node {
     }
 }
 
+/// What all sites show of a vault.
+struct Around {
+    newest: Option<(SiteName, State)>,
+    /// The log of some site is damaged.
+    damaged: bool,
+    /// Why sites could not be read, in words.
+    trouble: Vec<String>,
+}
+
+impl Around {
+    fn newest(self) -> Result<(SiteName, State)> {
+        let trouble = self.trouble.join("; ");
+        match self.newest {
+            Some((site, state)) => {
+                if !trouble.is_empty() {
+                    tracing::warn!(vault = %state.header.name, newest_at = %site, trouble, "not every site's log was read");
+                }
+                Ok((site, state))
+            }
+            None if self.damaged => Err(Error::Corrupt(format!(
+                "its log cannot be read anywhere: {trouble}"
+            ))),
+            None => Err(Error::Unavailable(format!(
+                "its log cannot be read anywhere: {trouble}"
+            ))),
+        }
+    }
+}
+
 type Seen = (Arc<dyn SiteReader>, State);
+
+/// Whether a seal at that place is the last of a history.
+fn ends_with(state: &State, seal: Position) -> bool {
+    state.chain.sealed.is_some() && state.chain.head == Some(seal)
+}
 
 /// Which of two histories counts.
 async fn later(one: Seen, other: Seen) -> Result<Seen> {
@@ -412,11 +469,22 @@ async fn later(one: Seen, other: Seen) -> Result<Seen> {
         return Ok(other);
     }
     // They part. Whoever failed over sealed its own end: the other goes on with records that are a branch.
-    let one_sealed = matches!(find_fork(&one.0, &other.0, &one.1).await, Ok(Some(_)));
-    let other_sealed = matches!(find_fork(&other.0, &one.0, &other.1).await, Ok(Some(_)));
+    let one_sealed = find_fork(&one.0, &other.0, &one.1).await.ok().flatten();
+    let other_sealed = find_fork(&other.0, &one.0, &other.1).await.ok().flatten();
     match (one_sealed, other_sealed) {
-        (true, false) => Ok(one),
-        (false, true) => Ok(other),
+        (Some(_), None) => Ok(one),
+        (None, Some(_)) => Ok(other),
+        // Both were sealed. One of which nobody claimed what follows holds nothing that was ever acknowledged.
+        (Some(fork), Some(_)) if ends_with(&other.1, fork.at) && !ends_with(&one.1, fork.at) => {
+            Ok(one)
+        }
+        (Some(fork), Some(_)) if ends_with(&one.1, fork.at) && !ends_with(&other.1, fork.at) => {
+            Ok(other)
+        }
+        (Some(fork), Some(_)) if ends_with(&one.1, fork.at) => {
+            let is_primary = one.1.catalog.primary.as_ref() == Some(one.0.name());
+            Ok(if is_primary { one } else { other })
+        }
         _ => Err(Error::Invalid(format!(
             "sites {} and {} hold different histories, and both were taken over: take one of them away from this coordinator, \
              or name the one that goes on with `holdfast failover --to`",

@@ -19,7 +19,7 @@ use crate::world::World;
 pub async fn all(world: &Arc<World>) -> Vec<String> {
     let mut found = Vec::new();
     let folds = world.watch.folds();
-    let Some(owner) = world.owner() else {
+    let Some(owner) = world.last_owner() else {
         return vec!["liveness: nobody owns the vault".into()];
     };
     let vault = match owner.node.vault(&world.vault_name()) {
@@ -174,7 +174,7 @@ pub fn compare(world: &World, id: &SnapshotId, tree: &Tree, how: &str) {
 /// I1 at the moment when an agent is told that its snapshot is protected: each site alone has it.
 pub async fn protected(world: &Arc<World>, id: SnapshotId) {
     let members: Vec<SiteName> = {
-        let owner = world.owner();
+        let owner = world.last_owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
         vault.map_or_else(Vec::new, |vault| {
             vault.state().catalog.members.keys().cloned().collect()
@@ -197,7 +197,9 @@ pub async fn protected(world: &Arc<World>, id: SnapshotId) {
             },
             Err(error) => Some(error.to_string()),
         };
-        if let Some(why) = wrong {
+        // Somebody may have forgotten it, and a collection taken it away, by now.
+        let must_stand = || world.model().must_be_there().contains(&id);
+        if let Some(why) = wrong.filter(|_| must_stand()) {
             world.watch.breach(format!(
                 "I1: snapshot {id} was told to be protected, and from site {site} alone: {why}"
             ));

@@ -14,7 +14,7 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::ClaimProven, 1, "I8"),
     (Guard::OutcomeSettled, 1, "I8"),
     (Guard::PackBeforeRecord, 13, "liveness"),
-    (Guard::KeyBeforeRecord, 57, "liveness"),
+    (Guard::KeyBeforeRecord, 122, "liveness"),
     (Guard::PromisesKept, 2, "promise"),
     (Guard::MarkBroughtUpToDate, 48, "I1"),
     (Guard::CondemningNotKnown, 40, "promise"),
@@ -43,6 +43,7 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::PrimaryHealed, DAMAGE),
     (Guard::BranchIsNoDamage, STORY),
     (Guard::OwedHoldsStop, STORY),
+    (Guard::OwnBranchStops, OPEN),
     (Guard::SealAtMemberStops, STORY),
     (Guard::OthersGathered, STORY),
     (Guard::EpochsNeverReused, STORY),
@@ -86,6 +87,7 @@ pub fn plan(seed: u64, guard: Guard) -> Plan {
         | Guard::BranchClosedFirst
         | Guard::SalvagedFirst
         | Guard::OwedHoldsStop
+        | Guard::OwnBranchStops
         | Guard::SealBeforeDrain
         | Guard::OthersGathered
         | Guard::LastPrimaryAsked => Focus::Branches,

@@ -68,7 +68,7 @@ async fn owned(world: &Arc<World>) -> Result<Arc<Process>, String> {
     let began = Instant::now();
     let mut named = 0;
     loop {
-        if let Some(owner) = world.owner() {
+        if let Some(owner) = world.last_owner() {
             return Ok(owner);
         }
         // One that was stopping has stopped by now.
@@ -81,7 +81,8 @@ async fn owned(world: &Arc<World>) -> Result<Arc<Process>, String> {
             let to = SITES[named];
             let moved = operator::fail_over(world, to, true).await;
             world.trace.count("the operator had to name a site");
-            let said = format_args!("names {to}: {}", moved.is_ok());
+            let why = moved.err().unwrap_or_else(|| "done".into());
+            let said = format_args!("names {to}: {why}");
             world.trace.say("operator", said);
             named += 1;
         }
@@ -110,10 +111,18 @@ async fn bring_back(world: &Arc<World>) -> Result<(), String> {
             );
         }
     }
+    // Without a site: whatever is known to be away, and what the primary itself has to bring back.
+    let _ = operator::fail_back(world, "").await;
     loop {
-        let owner = world.owner();
+        let owner = world.last_owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
         let mut waiting = Vec::new();
+        if let Some(vault) = &vault {
+            let trouble = vault.own_branch_trouble();
+            if !trouble.is_empty() {
+                waiting.push((vault.primary.site.name().to_string(), trouble));
+            }
+        }
         for (site, standing) in vault.iter().flat_map(|vault| vault.standings()) {
             if standing.diverged || !standing.trouble.is_empty() || standing.head.is_none() {
                 waiting.push((site.to_string(), standing.trouble));
@@ -168,7 +177,7 @@ async fn mend(world: &Arc<World>) -> Result<(), String> {
 pub(crate) async fn level(world: &Arc<World>) -> Result<(), String> {
     let began = Instant::now();
     loop {
-        let owner = world.owner();
+        let owner = world.last_owner();
         if let Some(vault) = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok()) {
             let head = vault.state().chain.head;
             if head.is_some_and(|head| vault.is_everywhere(head)) {
@@ -195,7 +204,7 @@ async fn clean(world: &Arc<World>) -> Result<(), String> {
         let _ = operator::confirm(world).await;
         let collected = operator::collect(world, true).await;
         let done = collected == Ok(true);
-        let owner = world.owner();
+        let owner = world.last_owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
         let waits = vault.map_or_else(
             || vec!["nobody owns it".into()],

@@ -22,9 +22,17 @@ pub struct Watch(Mutex<Inner>);
 struct Inner {
     vault: Option<VaultId>,
     disks: Vec<Arc<Disk>>,
-    folds: BTreeMap<SiteName, State>,
+    folds: BTreeMap<SiteName, Followed>,
     breaches: Vec<String>,
     trace: Option<Trace>,
+}
+
+/// The fold of a site's log so far.
+#[derive(Debug, Clone)]
+struct Followed {
+    state: State,
+    /// How many branches were closed there. When another is, what was folded may not be history any more.
+    closed: usize,
 }
 
 impl Watch {
@@ -61,7 +69,8 @@ impl Watch {
                 return;
             }
             inner.follow(vault);
-            let logs: Vec<(&SiteName, &State)> = inner.folds.iter().collect();
+            let folds = inner.folds.iter();
+            let logs: Vec<(&SiteName, &State)> = folds.map(|(site, f)| (site, &f.state)).collect();
             let allowed = match name.as_pack(vault) {
                 Some(pack) => invariant::i5_pack_may_go(&logs, pack),
                 None if plain(name.as_str()).starts_with("keys/") => {
@@ -86,7 +95,10 @@ impl Watch {
         if let Some(vault) = inner.vault {
             inner.follow(vault);
         }
-        inner.folds.clone()
+        let folds = inner.folds.iter();
+        folds
+            .map(|(site, f)| (site.clone(), f.state.clone()))
+            .collect()
     }
 }
 
@@ -101,8 +113,8 @@ impl Inner {
         for site in &sites {
             let before = self.folds.remove(site.name());
             let followed = follow(site, &sites, vault, before).now_or_never().flatten();
-            if let Some(state) = followed {
-                self.folds.insert(site.name().clone(), state);
+            if let Some(followed) = followed {
+                self.folds.insert(site.name().clone(), followed);
             }
         }
     }
@@ -114,11 +126,14 @@ async fn follow(
     site: &Arc<dyn SiteReader>,
     sites: &[Arc<dyn SiteReader>],
     vault: VaultId,
-    before: Option<State>,
-) -> Option<State> {
+    before: Option<Followed>,
+) -> Option<Followed> {
     let mut reader = LogReader::new(site.clone(), vault);
+    let closed = closed_branches(&mut reader).await;
     let mut state = match before {
-        Some(state) if is_there(&mut reader, &state).await => state,
+        Some(before) if before.closed == closed && is_there(&mut reader, &before.state).await => {
+            before.state
+        }
         _ => State::start(any_header(sites, vault).await?),
     };
     let last = last_slots(&reader).await;
@@ -131,9 +146,17 @@ async fn follow(
         };
         match record {
             Some(record) => state.take(&record).ok()?,
-            None => return Some(state),
+            None => return Some(Followed { state, closed }),
         }
     }
+}
+
+async fn closed_branches(reader: &mut LogReader) -> usize {
+    let mut closed = 0;
+    for epoch in reader.epochs().await.unwrap_or_default() {
+        closed += usize::from(matches!(reader.branch(epoch).await, Ok(Some(_))));
+    }
+    closed
 }
 
 async fn is_there(reader: &mut LogReader, state: &State) -> bool {

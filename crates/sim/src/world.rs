@@ -305,6 +305,18 @@ impl World {
         living.find(|process| process.node.vault(VAULT).is_ok())
     }
 
+    /// Of those that think they own the vault the one with the highest epoch: the others do not know yet that they were
+    /// deposed.
+    pub fn last_owner(&self) -> Option<Arc<Process>> {
+        let epoch = |process: &Arc<Process>| {
+            let vault = process.node.vault(VAULT).ok()?;
+            Some(vault.claimant.epoch)
+        };
+        let living = self.living().into_iter();
+        let owners = living.filter(|process| epoch(process).is_some());
+        owners.max_by_key(|process| epoch(process))
+    }
+
     /// The owner's name and epoch, if there is one.
     pub fn owner_epoch(&self) -> Option<(String, holdfast_format::Epoch)> {
         let owner = self.owner()?;

@@ -67,6 +67,8 @@ pub enum Guard {
     SalvagedFirst,
     /// What was held on the branch and given up here stops the salvage.
     OwedHoldsStop,
+    /// While the primary's own log holds a branch that was not brought back nothing is condemned.
+    OwnBranchStops,
     /// In a failover the old primary is sealed before it is drained.
     SealBeforeDrain,
     /// A failover takes what other members hold beyond the target.
@@ -114,6 +116,7 @@ impl Guard {
         Self::BranchClosedFirst,
         Self::SalvagedFirst,
         Self::OwedHoldsStop,
+        Self::OwnBranchStops,
         Self::SealBeforeDrain,
         Self::OthersGathered,
         Self::EpochsNeverReused,

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_format::{Epoch, ObjectName, Position, Record, SiteName, Slot, VaultHeader, VaultId};
+use holdfast_format::{
+    Epoch, Hash, ObjectName, Position, Record, SiteName, Slot, VaultHeader, VaultId,
+};
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::{Guard, LogReader, State};
 
@@ -122,7 +124,14 @@ pub(crate) async fn between(header: &VaultHeader, sites: &[Opened]) -> Result<u6
     let mut state = State::start(header.clone());
     let mut parts = Vec::new();
     for opened in sites {
-        parts.push(Part::of(opened, id).await?);
+        match Part::of(opened, id).await {
+            Ok(part) => parts.push(part),
+            // As if it had not been opened: the others may be whole without it.
+            Err(error) => {
+                let site = opened.site.name();
+                tracing::warn!(%site, %error, "this log cannot be looked at, and is left as it is");
+            }
+        }
     }
     let mut walked: BTreeMap<Epoch, Slot> = BTreeMap::new();
     let mut repaired = 0;
@@ -249,7 +258,11 @@ async fn lacking(
             match compare(id, bad, &record).await? {
                 Compared::Same => common = Some(at),
                 Compared::Lacking => lacking.push(at),
-                Compared::Other => {
+                // By the chain: whatever links to the same record as this history has the same below.
+                Compared::Other(previous) if previous == Some(record.body.previous) => {
+                    return Ok((lacking, Some(at)));
+                }
+                Compared::Other(_) => {
                     lacking.retain(|lacking| common.is_some_and(|common| *lacking < common));
                     return Ok((lacking, Some(at)));
                 }
@@ -266,7 +279,8 @@ async fn lacking(
 enum Compared {
     Same,
     Lacking,
-    Other,
+    /// Another record, which links to this one. `None`: what it links to does not read.
+    Other(Option<Hash>),
 }
 
 async fn compare(id: VaultId, bad: &Opened, record: &Record) -> Result<Compared> {
@@ -277,10 +291,10 @@ async fn compare(id: VaultId, bad: &Opened, record: &Record) -> Result<Compared>
     if object == record.object {
         return Ok(Compared::Same);
     }
-    let opened = Record::open(id, at, object).map_err(Error::from);
-    let is_damage = matches!(opened, Err(Error::Corrupt(_))) || !Guard::BranchIsNoDamage.stands();
-    Ok(match is_damage {
-        true => Compared::Lacking,
-        false => Compared::Other,
+    Ok(match Record::open(id, at, object).map_err(Error::from) {
+        Ok(there) if Guard::BranchIsNoDamage.stands() => Compared::Other(Some(there.body.previous)),
+        Err(Error::Corrupt(_)) => Compared::Lacking,
+        _ if !Guard::BranchIsNoDamage.stands() => Compared::Lacking,
+        _ => Compared::Other(None),
     })
 }

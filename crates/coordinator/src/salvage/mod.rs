@@ -25,6 +25,7 @@ use holdfast_vault::{Guard, LogReader, Proposal, State};
 
 use crate::error::{Error, Result, from_placement};
 use crate::node::Node;
+use crate::repair;
 use crate::vault::Vault;
 
 /// What a failback brought back.
@@ -57,6 +58,25 @@ pub(crate) async fn bring_back(
     }
     // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
     let opened = vault.sites.reopen(name).await?;
+    match bring_back_from(node, vault, name, &opened).await {
+        Err(Error::Corrupt(why)) => {
+            tracing::error!(site = %name, why, "the log of the site that was left behind is damaged; what can be mended is");
+            // That it holds a branch is no news here.
+            if let Err(error) = repair::log(vault, &opened, None).await {
+                tracing::warn!(site = %name, %error, "its log is mended as far as it can be");
+            }
+            bring_back_from(node, vault, name, &opened).await
+        }
+        done => done,
+    }
+}
+
+async fn bring_back_from(
+    node: &Arc<Node>,
+    vault: &Arc<Vault>,
+    name: &SiteName,
+    opened: &Opened,
+) -> Result<Salvaged> {
     let left = opened.site.clone();
     let reader: Arc<dyn SiteReader> = left.clone();
     let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
@@ -93,7 +113,7 @@ pub(crate) async fn bring_back(
         Some(branch) => branch,
         None => read_branch(&reader, &state, &fork, &vault.cache).await?,
     };
-    let report = recommit(vault, &opened, &fork, &branch).await?;
+    let report = recommit(vault, opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
 }
@@ -113,7 +133,9 @@ async fn bring_back_own(node: &Arc<Node>, vault: &Arc<Vault>) -> Result<Salvaged
     };
     close(node, vault, &own.site, &state, &fork).await?;
     let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
-    recommit(vault, own, &fork, &branch).await
+    let report = recommit(vault, own, &fork, &branch).await?;
+    vault.look_for_own_branch().await?;
+    Ok(report)
 }
 
 /// Closes the branch at the site that was left behind, see [`close_branch`], and then whatever later epochs it has.

@@ -161,7 +161,11 @@ pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
             url: node.sites.url(name).unwrap_or_else(|| member.url.clone()),
             primary,
             reachable: primary || standing.is_some_and(|s| s.reachable),
-            trouble: standing.map(|s| s.trouble.clone()).unwrap_or_default(),
+            trouble: match standing {
+                Some(standing) => standing.trouble.clone(),
+                None if primary => vault.own_branch_trouble(),
+                None => String::new(),
+            },
             replicated: if primary {
                 state.chain.head
             } else {

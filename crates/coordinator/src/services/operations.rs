@@ -74,7 +74,11 @@ impl Service {
     async fn fail_over(&self, request: v1::FailoverRequest) -> Result<v1::FailoverResponse> {
         let slot = self.node.find(&request.vault)?;
         let to = site_name(&request.to)?;
-        let plan = failover::plan(&self.node, &slot, &to).await?;
+        let mut plan = failover::plan(&self.node, &slot, &to).await?;
+        // What the sites hold between them need not be left behind.
+        if plan.is_damaged && !request.plan_only && self.node.mend_logs(&slot.header).await? > 0 {
+            plan = failover::plan(&self.node, &slot, &to).await?;
+        }
         let mut response = v1::FailoverResponse {
             from: plan.from.to_string(),
             to: to.to_string(),
@@ -104,12 +108,13 @@ impl Service {
         let vault = self.node.vault(&request.vault)?;
         let names: Vec<SiteName> = match request.site.is_empty() {
             false => vec![site_name(&request.site)?],
-            true => vault
-                .standings()
-                .into_iter()
-                .filter(|(_, standing)| standing.diverged || !standing.reachable)
-                .map(|(name, _)| name)
-                .collect(),
+            true => {
+                let primary = vault.primary.site.name();
+                let own = vault.look_for_own_branch().await?.map(|_| primary.clone());
+                let standings = vault.standings().into_iter();
+                let away = standings.filter(|(_, s)| s.diverged || !s.reachable);
+                own.into_iter().chain(away.map(|(name, _)| name)).collect()
+            }
         };
         let mut response = v1::FailbackResponse::default();
         for name in &names {

@@ -8,7 +8,7 @@ use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal};
 use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
 use holdfast_vault::collect::mark::{Mark, blocked_by, mark};
 use holdfast_vault::fetch::PackRead;
-use holdfast_vault::{Guard, Proposal};
+use holdfast_vault::{Guard, Proposal, State};
 
 use super::collector::{Progress, Report, Run};
 use super::upload::put_pack;
@@ -29,6 +29,24 @@ impl Run {
         }
     }
 
+    /// Why nothing may be condemned now; empty if it may.
+    async fn blocked(&self, state: &State) -> Result<String> {
+        let vault = &self.vault;
+        let former = blocked_by(state, |id| vault.promises().is_attached(id));
+        if let Some((_, why)) = former
+            && Guard::FormerSessionsFirst.stands()
+        {
+            return Ok(why);
+        }
+        // ORDER: before the mark. What a branch at the primary itself needs is reached by no snapshot of the history.
+        let own = vault.look_for_own_branch().await?;
+        if own.is_some() && Guard::OwnBranchStops.stands() {
+            let (site, why) = (vault.primary.site.name(), vault.own_branch_trouble());
+            return Ok(format!("site {site}: {why}"));
+        }
+        Ok(String::new())
+    }
+
     /// Marks on a copy of the state, so that backups go on, and plans.
     pub(super) async fn plan(
         &self,
@@ -41,7 +59,7 @@ impl Run {
             let promised: Vec<_> = vault.promises().all().collect();
             (state.clone(), promised)
         };
-        let blocked = blocked_by(&state, |id| vault.promises().is_attached(id));
+        let blocked = self.blocked(&state).await?;
         let (state, marked) = vault
             .context
             .run_blocking(move || {
@@ -104,7 +122,7 @@ impl Run {
             chunks: state.index.live().saturating_sub(marked.reached.len()),
             packs_condemned: planned.condemn.len() as u64,
             live_chunks: marked.reached.len(),
-            blocked: blocked.map(|(_, why)| why).unwrap_or_default(),
+            blocked,
             ..Report::default()
         };
         let len = |pack: u32| {

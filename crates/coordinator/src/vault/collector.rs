@@ -180,6 +180,10 @@ impl Message<Sweep> for Collector {
             who: "collector".into(),
             progress,
         };
+        // Looked for early, so that people learn of it; whoever condemns looks again.
+        if let Err(error) = run.vault.look_for_own_branch().await {
+            tracing::warn!(%error, "whether the primary holds a branch of its own is not known yet");
+        }
         if let Err(error) = run.sweep().await {
             tracing::warn!(%error, "the sweep ended early; it goes on later");
         }
@@ -264,7 +268,7 @@ impl Run {
         if dry_run {
             return Ok(true);
         }
-        if !report.blocked.is_empty() && Guard::FormerSessionsFirst.stands() {
+        if !report.blocked.is_empty() {
             return Err(Error::Invalid(report.blocked));
         }
         let mut condemn = plan;

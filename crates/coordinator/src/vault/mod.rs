@@ -21,7 +21,7 @@ use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::{Budget, Guard, Promises, Proposal, SharedState, State, Writer};
+use holdfast_vault::{Budget, Guard, LogReader, Promises, Proposal, SharedState, State, Writer};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,16 @@ pub struct Vault {
     pub(crate) repairs: crate::repair::Repairs,
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
+    own_branch: Mutex<OwnBranch>,
+}
+
+/// Whether the primary's own log holds a branch that was closed and never brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnBranch {
+    NotLookedAt,
+    /// And there will be none while this ownership lasts: branches are closed at other members only.
+    None,
+    From(Position),
 }
 
 impl Vault {
@@ -142,6 +152,7 @@ impl Vault {
             sessions: Mutex::default(),
             repairs: Default::default(),
             progress: Mutex::new(progress),
+            own_branch: Mutex::new(OwnBranch::NotLookedAt),
         });
         vault.follow_members();
         let collector = Collector::spawn_with_mailbox(vault.clone(), kameo::mailbox::bounded(16));
@@ -283,6 +294,54 @@ impl Vault {
             Some(at) => progress.insert(site.clone(), at),
             None => progress.remove(site),
         };
+    }
+
+    /// Whether nobody has sealed this ownership's epoch: what stands behind its last record is its own, or nothing.
+    pub(crate) async fn is_not_sealed(&self) -> Result<bool> {
+        let next = self.state().chain.next();
+        let reader: Arc<dyn SiteReader> = self.primary.site.clone();
+        let record = LogReader::new(reader, self.header.vault)
+            .read_raw(next)
+            .await?;
+        Ok(record.is_none_or(|record| {
+            record.seal().is_none() && record.body.nonce == self.claimant.nonce
+        }))
+    }
+
+    /// Where the primary's own log holds a branch that was not brought back, if it does: a failover left the site behind, and
+    /// another made it the primary again before its failback had ended.
+    pub(crate) async fn look_for_own_branch(&self) -> Result<Option<Position>> {
+        let own = || {
+            self.own_branch
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if *own() == OwnBranch::None {
+            return Ok(None);
+        }
+        let reader: Arc<dyn SiteReader> = self.primary.site.clone();
+        let state = self.state().clone();
+        let fork = holdfast_vault::branch::find_fork(&reader, &reader, &state).await?;
+        let at = fork.map(|fork| fork.at);
+        *own() = at.map_or(OwnBranch::None, OwnBranch::From);
+        Ok(at)
+    }
+
+    /// What is to be done about the primary's own branch, if one is known of; empty if not.
+    pub fn own_branch_trouble(&self) -> String {
+        let own = *self
+            .own_branch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match own {
+            OwnBranch::From(at) => format!(
+                "its log holds a branch of its own from {at} on, which was left behind by a failover and not brought back: nothing \
+                 is collected until `holdfast failback --vault {} --site {}` has done that",
+                self.header.name,
+                self.primary.site.name()
+            ),
+            OwnBranch::None | OwnBranch::NotLookedAt => String::new(),
+        }
     }
 
     /// Where each other member stands.

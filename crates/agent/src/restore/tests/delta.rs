@@ -216,6 +216,35 @@ async fn a_directory_with_content_is_not_replaced_by_a_file() {
 }
 
 #[tokio::test]
+async fn a_directory_makes_room_for_a_further_name_of_a_file() {
+    let scratch = tempfile::tempdir().unwrap();
+    let builder = Builder::new();
+    let linked = |name| {
+        let mut made = builder.file(name, b"linked");
+        made.entry.hard_link = Some(1);
+        made
+    };
+    let root = builder.snapshot(vec![linked("x"), linked("y")]);
+    std::fs::create_dir(scratch.path().join("y")).unwrap();
+    std::fs::write(scratch.path().join("y/mine"), b"mine").unwrap();
+    let mut options = delta_into(scratch.path());
+    let result = run(&builder, root, &options).await.unwrap();
+    assert_eq!((result.files, result.problems_count), (1, 1));
+    assert_eq!(
+        std::fs::read(scratch.path().join("y/mine")).unwrap(),
+        b"mine"
+    );
+    options.delete_extra = true;
+    let result = run(&builder, root, &options).await.unwrap();
+    assert!(result.complete(), "{result:?}");
+    let inode = |name| {
+        use std::os::unix::fs::MetadataExt;
+        scratch.path().join(name).symlink_metadata().unwrap().ino()
+    };
+    assert_eq!(inode("x"), inode("y"));
+}
+
+#[tokio::test]
 async fn parts_of_chunks_are_kept_in_place() {
     // As page sources write: many extents point into one chunk, in any order.
     use holdfast_format::tree::Piece;

@@ -11,6 +11,7 @@ use rustix::io::{Errno, Result};
 
 use super::level::{self, Level};
 use super::local::{open_directory, rename, stat_at, unlink};
+use super::place::make_room;
 use super::run::Run;
 use crate::restore::flaw::Flaw;
 use crate::restore::item::Item;
@@ -100,8 +101,16 @@ pub(super) fn link(run: &Run, level: &Level, item: &Item, settled: &Settled) {
     let path = || level.path(&item.entry.name);
     match settled {
         Settled::Placed { parts, identity } => {
-            match make(run, level, &item.entry.name, parts, *identity) {
-                Ok(()) => run.report.count(|result| {
+            let made = make_room(run, level, item).and_then(|room| {
+                if room {
+                    make(run, level, &item.entry.name, parts, *identity)?;
+                }
+                Ok(room)
+            });
+            match made {
+                // The report says already what is in the way.
+                Ok(false) => {}
+                Ok(true) => run.report.count(|result| {
                     if item.is_file() {
                         result.files += 1;
                     } else {

@@ -93,7 +93,7 @@ fn place(run: &Run, level: Arc<Level>, item: Box<Item>) -> Option<Arc<FileJob>> 
 }
 
 /// Whether an entry can be put there; takes a directory out of its way if that may be done.
-fn make_room(run: &Run, level: &Level, item: &Item) -> Result<bool> {
+pub(super) fn make_room(run: &Run, level: &Level, item: &Item) -> Result<bool> {
     let name = &item.entry.name;
     if level.is_top() && name == MARKER {
         run.problem(
