@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use holdfast_format::{Position, SiteName, Slot as LogSlot, VaultId};
 use holdfast_store::{Site, SiteReader};
+use holdfast_vault::branch::{Fork, find_fork};
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::{LogReader, read_header};
 use holdfast_vault::log::takeover::Claimant;
@@ -75,14 +76,26 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
         )));
     };
     if from == *to {
-        return Err(Error::Invalid(format!(
-            "site {to} is the primary of vault {} already",
-            slot.header.name
-        )));
+        return plan_to_open(node, slot, from, there).await;
     }
     let (why_not, is_damaged) = match answering(node, id, &from).await {
         Some(primary) => {
-            let why_not = unreadable(node, slot, primary).await?;
+            let why_not = unreadable(node, slot, primary.clone()).await?;
+            if why_not.is_empty()
+                && let Some(there) = &there
+                && let Some(fork) = parted(node, id, &(primary as _), &reader, there).await?
+            {
+                return Ok(Plan {
+                    from,
+                    primary_answers: false,
+                    why_not: format!(
+                        "went on behind a failover to site {to} that did not come to its end"
+                    ),
+                    is_damaged: false,
+                    left_behind: format!("its records from {} on", fork.at),
+                    loses_nothing: false,
+                });
+            }
             let is_damaged = !why_not.is_empty();
             (why_not, is_damaged)
         }
@@ -136,6 +149,61 @@ async fn answering(node: &Node, id: VaultId, name: &SiteName) -> Option<Arc<dyn 
     matches!(header, Ok(Ok(Some(_)))).then_some(opened.site)
 }
 
+/// The primary itself is named: of a vault that is open nowhere, since its sites do not agree on who goes on.
+async fn plan_to_open(
+    node: &Arc<Node>,
+    slot: &Slot,
+    from: SiteName,
+    there: Option<State>,
+) -> Result<Plan> {
+    let (true, Some(there)) = (slot.vault.is_none(), there) else {
+        return Err(Error::Invalid(format!(
+            "site {from} is the primary of vault {} already",
+            slot.header.name
+        )));
+    };
+    let newest = node.newest_as_is(slot.header.vault, None).await;
+    let agreed = newest.is_ok_and(|newest| {
+        newest.unread.is_empty() && newest.state.chain.hash == there.chain.hash
+    });
+    Ok(Plan {
+        why_not: "is the primary by its own log, and the vault is not open".into(),
+        primary_answers: false,
+        is_damaged: false,
+        left_behind: match agreed {
+            true => "nothing".into(),
+            false => format!("what other sites hold and site {from} does not"),
+        },
+        loses_nothing: agreed,
+        from,
+    })
+}
+
+/// Where the target parted from the primary by a seal of its own: a failover left the primary behind, did not come to claim the
+/// target, and the primary went on.
+async fn parted(
+    node: &Node,
+    id: VaultId,
+    primary: &Arc<dyn SiteReader>,
+    target: &Arc<dyn SiteReader>,
+    there: &State,
+) -> Result<Option<Fork>> {
+    let state = open_state(primary, id, &node.cache_of(id)).await?;
+    match standing(primary, target, &state).await? {
+        Standing::Diverged(_) => Ok(sealed_fork(target, primary, there).await),
+        Standing::Prefix(_) => Ok(None),
+    }
+}
+
+/// Where `left` goes on with another record than a seal that `sealed` has there, if that is how they part.
+pub(crate) async fn sealed_fork(
+    sealed: &Arc<dyn SiteReader>,
+    left: &Arc<dyn SiteReader>,
+    state: &State,
+) -> Option<Fork> {
+    find_fork(sealed, left, state).await.ok().flatten()
+}
+
 /// Why a primary that answers cannot be drained: its log is damaged, and no other member has what is damaged there. Empty
 /// if it can be.
 async fn unreadable(node: &Arc<Node>, slot: &Slot, primary: Arc<dyn Site>) -> Result<String> {
@@ -153,7 +221,7 @@ async fn unreadable(node: &Arc<Node>, slot: &Slot, primary: Arc<dyn Site>) -> Re
     };
     let elsewhere = node.newest_as_is(id, None).await;
     Ok(match elsewhere {
-        Ok((at, state)) if at != name && state.chain.head >= needed => String::new(),
+        Ok(newest) if newest.site != name && newest.state.chain.head >= needed => String::new(),
         _ => format!("holds a damaged log, which no other site has whole ({why})"),
     })
 }
@@ -266,8 +334,8 @@ async fn mend(node: &Arc<Node>, slot: &Slot, from: &SiteName) -> Result<()> {
     let id = slot.header.vault;
     let reader: Arc<dyn SiteReader> = node.sites.open(from).await?.site;
     if let Err(Error::Corrupt(_)) = open_state(&reader, id, &node.cache_of(id)).await {
-        let (good, state) = node.newest(id, None).await?;
-        node.heal_primary(from, &good, &state).await?;
+        let good = node.newest(id, None).await?;
+        node.heal_primary(from, &good.site, &good.state).await?;
     }
     Ok(())
 }
@@ -356,7 +424,12 @@ async fn gather(
             &node.cache_of(id),
         )
         .await?;
-        if state.chain.head > now.chain.head {
+        if state.chain.head <= now.chain.head {
+            continue;
+        }
+        // What parted from the target is a branch by now: a failback brings it back.
+        let there: Arc<dyn SiteReader> = target.clone();
+        if let Standing::Prefix(_) = standing(&reader, &there, &state).await? {
             drain(node, state, source, target.clone()).await?;
         }
     }

@@ -3,6 +3,7 @@
 //! State: none of its own. A vault is taken under the lease first (liveness) and by the log's own protocol then (safety):
 //! nothing is appended that the claim does not fence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_format::{
@@ -62,11 +63,7 @@ impl Node {
 
     /// Opens the state of a vault at the site whose history counts: the longest, and of two that part the one with the
     /// seal at the fork, which deposed the other.
-    pub(crate) async fn newest(
-        &self,
-        id: VaultId,
-        only: Option<&SiteName>,
-    ) -> Result<(SiteName, State)> {
+    pub(crate) async fn newest(&self, id: VaultId, only: Option<&SiteName>) -> Result<Newest> {
         let seen = self.look_around(id, only).await;
         let damaged = match &seen {
             Ok(seen) => seen.damaged,
@@ -90,7 +87,7 @@ impl Node {
         &self,
         id: VaultId,
         only: Option<&SiteName>,
-    ) -> Result<(SiteName, State)> {
+    ) -> Result<Newest> {
         self.look_around(id, only).await?.newest()
     }
 
@@ -106,7 +103,7 @@ impl Node {
     async fn look_around(&self, id: VaultId, only: Option<&SiteName>) -> Result<Around> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
-        let (mut trouble, mut damaged) = (Vec::new(), false);
+        let (mut unread, mut damaged) = (BTreeMap::new(), false);
         for (name, _, _) in self.sites.list() {
             if only.is_some_and(|only| *only != name) {
                 continue;
@@ -114,7 +111,7 @@ impl Node {
             let site: Arc<dyn SiteReader> = match self.sites.open(&name).await {
                 Ok(opened) => opened.site,
                 Err(error) => {
-                    trouble.push(error.to_string());
+                    unread.insert(name, error.to_string());
                     continue;
                 }
             };
@@ -128,14 +125,14 @@ impl Node {
                 Err(Error::Missing(_)) => {}
                 Err(error) => {
                     damaged |= matches!(error, Error::Corrupt(_));
-                    trouble.push(format!("site {name}: {error}"));
+                    unread.insert(name, error.to_string());
                 }
             }
         }
         Ok(Around {
             newest: newest.map(|(site, state)| (site.name().clone(), state)),
             damaged,
-            trouble,
+            unread,
         })
     }
 
@@ -206,7 +203,11 @@ impl Node {
         {
             return Err(self.owned_by(id, owner.coordinator));
         }
-        let (newest_at, mut state) = self.newest(id, at).await?;
+        let Newest {
+            site: newest_at,
+            mut state,
+            unread,
+        } = self.newest(id, at).await?;
         let header = state.header.clone();
         let credentials = self.credentials(&header).await?;
         if !holdfast_vault::propose::may_own(&state) {
@@ -220,11 +221,15 @@ impl Node {
             (None, Some(primary)) => primary.clone(),
             (None, None) => self.found_at(id)?,
         };
-        if at.is_none() && self.was_failing_over(&primary, &newest_at, &state).await? {
-            primary = newest_at.clone();
-        } else if at.is_none() {
-            self.check_primary(id, &primary).await?;
-            self.heal_primary(&primary, &newest_at, &state).await?;
+        if at.is_none() {
+            let is_unfinished = self.was_failing_over(&primary, &newest_at, &state).await?;
+            if is_unfinished {
+                primary = newest_at.clone();
+            }
+            self.check_primary(id, &primary, &unread).await?;
+            if !is_unfinished {
+                self.heal_primary(&primary, &newest_at, &state).await?;
+            }
         }
         let opened = self.sites.open(&primary).await?;
         let site: Arc<dyn SiteReader> = opened.site.clone();
@@ -284,6 +289,12 @@ impl Node {
                         stop,
                     );
                     self.remember(&vault).await;
+                    // A site that a failover comes back to may hold what was left behind there.
+                    if at.is_some()
+                        && let Err(error) = vault.look_for_own_branch().await
+                    {
+                        tracing::warn!(%error, "whether the primary holds a branch of its own is not known yet");
+                    }
                     herald::start(&vault, self.placement.clone());
                     return Ok(vault);
                 }
@@ -310,19 +321,30 @@ impl Node {
 
     /// The placement store may know of a later primary than the sites that answer now: then a failover has deposed what
     /// they show, and whoever went on there would only make a branch longer.
-    async fn check_primary(&self, id: VaultId, shown: &SiteName) -> Result<()> {
+    ///
+    /// ORDER: it counts that the later primary was read before, not that it answers now: else what stands there was not
+    /// compared with what the others show.
+    async fn check_primary(
+        &self,
+        id: VaultId,
+        shown: &SiteName,
+        unread: &BTreeMap<SiteName, String>,
+    ) -> Result<()> {
         let Some(last) = self.last_primary(id).await? else {
             return Ok(());
         };
-        if last == *shown
-            || !Guard::LastPrimaryAsked.stands()
-            || self.last_epoch(id, &last).await.is_ok()
-        {
+        let is_known = self.sites.list().iter().any(|(name, _, _)| *name == last);
+        let why = match unread.get(&last) {
+            Some(why) => why,
+            None if !is_known => "no such site is known here",
+            None => return Ok(()),
+        };
+        if last == *shown || !Guard::LastPrimaryAsked.stands() {
             return Ok(());
         }
         Err(Error::Unavailable(format!(
-            "its primary, site {last}, does not answer, and site {shown} was left behind. Bring {last} back, or go on at {shown} \
-             with `holdfast failover --to {shown} --accept-loss`"
+            "its primary, site {last}, cannot be read ({why}), and site {shown} was left behind. Bring {last} back, or go on at \
+             {shown} with `holdfast failover --to {shown} --accept-loss`"
         )))
     }
 
@@ -421,24 +443,43 @@ impl Node {
     }
 }
 
+/// The history of a vault that counts.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    /// Where it was read.
+    pub(crate) site: SiteName,
+    /// Its fold.
+    pub(crate) state: State,
+    /// The sites that were not read, each with the reason: what they hold may be newer.
+    pub(crate) unread: BTreeMap<SiteName, String>,
+}
+
 /// What all sites show of a vault.
 struct Around {
     newest: Option<(SiteName, State)>,
     /// The log of some site is damaged.
     damaged: bool,
-    /// Why sites could not be read, in words.
-    trouble: Vec<String>,
+    /// The sites that could not be read, each with the reason.
+    unread: BTreeMap<SiteName, String>,
 }
 
 impl Around {
-    fn newest(self) -> Result<(SiteName, State)> {
-        let trouble = self.trouble.join("; ");
+    fn newest(self) -> Result<Newest> {
+        let reasons = self.unread.iter();
+        let reasons: Vec<String> = reasons
+            .map(|(site, why)| format!("site {site}: {why}"))
+            .collect();
+        let trouble = reasons.join("; ");
         match self.newest {
             Some((site, state)) => {
                 if !trouble.is_empty() {
                     tracing::warn!(vault = %state.header.name, newest_at = %site, trouble, "not every site's log was read");
                 }
-                Ok((site, state))
+                Ok(Newest {
+                    site,
+                    state,
+                    unread: self.unread,
+                })
             }
             None if self.damaged => Err(Error::Corrupt(format!(
                 "its log cannot be read anywhere: {trouble}"

@@ -116,7 +116,8 @@ impl History {
         let mut breaches = world.watch.breaches();
         if breaches.is_empty() {
             match settled {
-                Ok(()) => breaches.extend(check::all(&world).await),
+                Ok(true) => breaches.extend(check::all(&world).await),
+                Ok(false) => {}
                 Err(why) => breaches.push(why),
             }
         }

@@ -30,11 +30,11 @@ const CLEAN_WITHIN: Duration = Duration::from_secs(3 * 3600);
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// See the module. `Err`: what did not come to its end.
+/// See the module. `Err`: what did not come to its end. False: what is left is for a person to decide.
 pub async fn settle(
     world: &Arc<World>,
     tasks: Vec<(String, JoinHandle<()>)>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     world.trace.say("history", format_args!("faults stop"));
     world.weather.clear();
     world.set_clocks_right();
@@ -54,13 +54,15 @@ pub async fn settle(
             .ok();
     }
     let owner = owned(world).await?;
-    bring_back(world).await?;
+    if !bring_back(world).await? {
+        return Ok(false);
+    }
     mend(world).await?;
     level(world).await?;
     clean(world).await?;
     level(world).await?;
     drop(owner);
-    Ok(())
+    Ok(true)
 }
 
 /// Waits until some coordinator owns the vault. Where it cannot be opened by itself, the operator names a site.
@@ -99,8 +101,9 @@ async fn owned(world: &Arc<World>) -> Result<Arc<Process>, String> {
     }
 }
 
-/// Brings back every site that was left behind.
-async fn bring_back(world: &Arc<World>) -> Result<(), String> {
+/// Brings back every site that was left behind. False: what people held on a branch was given up meanwhile, and a person has
+/// to decide.
+async fn bring_back(world: &Arc<World>) -> Result<bool, String> {
     let began = Instant::now();
     for disk in &world.disks {
         if disk.mark(false).is_none() {
@@ -111,8 +114,6 @@ async fn bring_back(world: &Arc<World>) -> Result<(), String> {
             );
         }
     }
-    // Without a site: whatever is known to be away, and what the primary itself has to bring back.
-    let _ = operator::fail_back(world, "").await;
     loop {
         let owner = world.last_owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
@@ -128,8 +129,13 @@ async fn bring_back(world: &Arc<World>) -> Result<(), String> {
                 waiting.push((site.to_string(), standing.trouble));
             }
         }
-        if vault.is_some() && waiting.is_empty() {
-            return Ok(());
+        // What the primary itself has to bring back is looked for by whoever asks.
+        if waiting.is_empty()
+            && let Some(vault) = &vault
+            && operator::fail_back(world, "").await.is_ok()
+            && vault.own_branch_trouble().is_empty()
+        {
+            return Ok(true);
         }
         if began.elapsed() > LEVEL_WITHIN {
             return Err(format!("liveness: sites do not come back: {waiting:?}"));
@@ -142,8 +148,17 @@ async fn bring_back(world: &Arc<World>) -> Result<(), String> {
             };
             world.trace.count(&format!("a site is {word}"));
             tracing::info!(site, trouble, why, "failback: {word}");
+            // What the message names as the way out.
+            let why = back.err().unwrap_or_default();
+            if why.contains("--accept-loss") {
+                let _ = operator::fail_over(world, &site, true).await;
+            }
+            if why.contains("have been given up here since") {
+                world.trace.count("left to a person: holds on a branch");
+                return Ok(false);
+            }
             // What has rotted there may stand in the way.
-            if back.is_err() || !trouble.is_empty() {
+            if !why.is_empty() || !trouble.is_empty() {
                 let _ = operator::verify(world, true).await;
             }
         }

@@ -268,7 +268,16 @@ pub async fn standing(
             let fork = place(branch.ends_at);
             let mut known = state.catalog.salvaged.iter();
             let salvaged = known.any(|s| s.site == *target.name() && s.from == fork);
-            return Ok(judge(Shared::Closed { fork, salvaged }));
+            let survivor = there.read(fork).await?;
+            let seal = survivor.as_ref().and_then(Record::seal);
+            let goes_on = seal
+                .map(|seal| seal.next_epoch)
+                .filter(|next| epochs.contains(next));
+            return Ok(judge(Shared::Closed {
+                fork,
+                salvaged,
+                goes_on,
+            }));
         }
         if !is_same(&mut here, &there, place(Slot(0))).await? {
             continue;

@@ -21,9 +21,10 @@ use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::writer::put_same;
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{Guard, LogReader, Proposal, State};
+use holdfast_vault::{Guard, LogReader, Proposal, State, open_state};
 
 use crate::error::{Error, Result, from_placement};
+use crate::failover;
 use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
@@ -100,7 +101,11 @@ async fn bring_back_from(
         vault.nudge_member(name);
         return Ok(Salvaged::default());
     }
-    let Some(fork) = find_fork(&primary, &reader, &state).await? else {
+    let fork = match find_fork(&primary, &reader, &state).await {
+        Ok(fork) => fork,
+        Err(error) => return Err(unfinished(vault, &primary, &reader, error).await),
+    };
+    let Some(fork) = fork else {
         vault.nudge_member(name);
         return Ok(Salvaged::default());
     };
@@ -116,6 +121,28 @@ async fn bring_back_from(
     let report = recommit(vault, opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
+}
+
+/// Why there is no branch to bring back: perhaps it is the site that a failover sealed and did not come to claim.
+async fn unfinished(
+    vault: &Arc<Vault>,
+    primary: &Arc<dyn SiteReader>,
+    left: &Arc<dyn SiteReader>,
+    error: holdfast_vault::Error,
+) -> Error {
+    let Ok(state) = open_state(left, vault.header.vault, &vault.cache).await else {
+        return error;
+    };
+    match failover::sealed_fork(left, primary, &state).await {
+        Some(fork) => Error::Invalid(format!(
+            "a failover sealed site {left} at {at} and did not come to its end, and site {primary} went on. `holdfast failover \
+             --to {left} --accept-loss` ends it, and `holdfast failback` then brings back what site {primary} holds from {at} on",
+            left = left.name(),
+            primary = primary.name(),
+            at = fork.at
+        )),
+        None => error,
+    }
 }
 
 /// The primary itself may hold a branch that was closed and never came back: a failover left the site behind, and another one

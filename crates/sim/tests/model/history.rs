@@ -195,9 +195,14 @@ pub(crate) fn standing(
     for epoch in there.epochs().rev() {
         let place = |slot| At { epoch, slot };
         if let Some((fork, _)) = branch(there, epoch) {
+            let goes_on = match read(there, fork).map(|rec| rec.fact) {
+                Some(Fact::Seal { next, .. }) if there.slots(next) > 0 => Some(Epoch(next.into())),
+                _ => None,
+            };
             return judge(Shared::Closed {
                 fork: position(fork),
                 salvaged: salvaged.contains(&(member, fork)),
+                goes_on,
             });
         }
         let same = |at| read(here, at).is_some() && read(here, at) == there.raw(at);

@@ -194,6 +194,8 @@ pub enum Shared {
         fork: Position,
         /// Whether the primary's log says that the branch was salvaged.
         salvaged: bool,
+        /// The epoch that follows in its stead, if the member has anything of it.
+        goes_on: Option<Epoch>,
     },
     /// Its last record is a seal.
     Sealed {
@@ -216,22 +218,26 @@ pub enum Shared {
 /// Where a member stands whose last shared epoch shows this.
 pub fn judge(shared: Shared) -> Standing {
     match shared {
-        Shared::Closed { fork, salvaged } if salvaged || !Guard::SalvagedFirst.stands() => {
-            Standing::Prefix(Some(fork))
+        Shared::Closed { fork, salvaged, .. } if !salvaged && Guard::SalvagedFirst.stands() => {
+            Standing::Diverged(Diverged::Branch(fork))
         }
-        Shared::Closed { fork, .. } => Standing::Diverged(Diverged::Branch(fork)),
         Shared::Sealed {
             last, same: false, ..
         } => Standing::Diverged(Diverged::Sealed(last)),
         Shared::Open { last, same: false } => Standing::Diverged(Diverged::Branch(last)),
         // Epochs that the primary lacks belong to a branch.
-        Shared::Sealed {
+        Shared::Closed {
+            goes_on: Some(epoch),
+            ..
+        }
+        | Shared::Sealed {
             goes_on: Some(epoch),
             ..
         } => Standing::Diverged(Diverged::Branch(Position {
             epoch,
             slot: Slot(0),
         })),
+        Shared::Closed { fork, .. } => Standing::Prefix(Some(fork)),
         Shared::Sealed { last, .. } | Shared::Open { last, .. } => Standing::Prefix(Some(last)),
     }
 }
@@ -313,17 +319,23 @@ mod tests {
             epoch: Epoch(epoch),
             slot: Slot(slot),
         };
-        let closed = |salvaged| {
+        let closed = |salvaged, goes_on| {
             judge(Shared::Closed {
                 fork: at(1, 4),
                 salvaged,
+                goes_on,
             })
         };
         assert_eq!(
-            closed(false),
+            closed(false, None),
             Standing::Diverged(Diverged::Branch(at(1, 4)))
         );
-        assert_eq!(closed(true), Standing::Prefix(Some(at(1, 4))));
+        assert_eq!(closed(true, None), Standing::Prefix(Some(at(1, 4))));
+        // Salvaged once, and left behind again since.
+        assert_eq!(
+            closed(true, Some(Epoch(2))),
+            Standing::Diverged(Diverged::Branch(at(2, 0)))
+        );
         let sealed = |same, goes_on| {
             judge(Shared::Sealed {
                 last: at(1, 4),
