@@ -43,6 +43,7 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::PrimaryHealed, DAMAGE),
     (Guard::BranchIsNoDamage, STORY),
     (Guard::OwedHoldsStop, STORY),
+    (Guard::BranchFoldsLeft, OPEN),
     (Guard::OwnBranchStops, OPEN),
     (Guard::SealAtMemberStops, STORY),
     (Guard::OthersGathered, STORY),
@@ -87,6 +88,7 @@ pub fn plan(seed: u64, guard: Guard) -> Plan {
         | Guard::BranchClosedFirst
         | Guard::SalvagedFirst
         | Guard::OwedHoldsStop
+        | Guard::BranchFoldsLeft
         | Guard::OwnBranchStops
         | Guard::SealBeforeDrain
         | Guard::OthersGathered

@@ -195,7 +195,12 @@ async fn elsewhere(
 ) -> Option<Record> {
     for site in sites {
         let mut reader = LogReader::new(site.clone(), vault);
-        if let Ok(Some(record)) = reader.read(at).await
+        // Whether a branch ends the epoch stands in its last record, which may be damaged: then the chain alone decides.
+        let record = match reader.read(at).await {
+            Err(_) => reader.read_raw(at).await,
+            record => record,
+        };
+        if let Ok(Some(record)) = record
             && state.chain.clone().take(&state.header, &record).is_ok()
         {
             return Some(record);

@@ -24,6 +24,7 @@ use crate::fold::catalog::Session;
 use crate::log::reader::LogReader;
 use crate::log::takeover::Claimant;
 use crate::log::writer::Credentials;
+use crate::open::is_history;
 use closing::{Effect, Event};
 
 /// Where two logs part: the primary has its seal there, the site that was left behind another record.
@@ -157,6 +158,10 @@ pub async fn read_branch(
         };
         skip += 1;
         if loaded.state.chain.head.is_none_or(|head| head >= fork.at) {
+            continue;
+        }
+        let reader = LogReader::new(left.clone(), state.header.vault);
+        if !is_history(&reader, &loaded.state).await? {
             continue;
         }
         let branch = gather(left, loaded.state.clone(), fork).await?;

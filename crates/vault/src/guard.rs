@@ -67,6 +67,8 @@ pub enum Guard {
     SalvagedFirst,
     /// What was held on the branch and given up here stops the salvage.
     OwedHoldsStop,
+    /// A fold that was saved in a branch is not gone on from.
+    BranchFoldsLeft,
     /// While the primary's own log holds a branch that was not brought back nothing is condemned.
     OwnBranchStops,
     /// In a failover the old primary is sealed before it is drained.
@@ -116,6 +118,7 @@ impl Guard {
         Self::BranchClosedFirst,
         Self::SalvagedFirst,
         Self::OwedHoldsStop,
+        Self::BranchFoldsLeft,
         Self::OwnBranchStops,
         Self::SealBeforeDrain,
         Self::OthersGathered,

@@ -8,6 +8,7 @@ use holdfast_store::SiteReader;
 use crate::checkpoint::{SegmentCache, load};
 use crate::error::{Error, Result};
 use crate::fold::State;
+use crate::guard::Guard;
 use crate::log::reader::LogReader;
 
 /// Checkpoints that are tried before the log is folded from its first record.
@@ -51,6 +52,11 @@ async fn from_checkpoint(
     let Some(loaded) = load(header, site.as_ref(), cache, skip).await? else {
         return Ok(None);
     };
+    // ORDER: before anything is folded behind it. A fold that was saved in a branch is named by the branch, and whoever went on
+    // from there would go on in the branch, although its site has followed the history since.
+    if !is_history(reader, &loaded.state).await? {
+        return Err(Error::Corrupt("it was saved in a branch".into()));
+    }
     let mut state = loaded.state.clone();
     reader.follow(&mut state).await?;
     if loaded.counts(&state) {
@@ -59,6 +65,20 @@ async fn from_checkpoint(
     Err(Error::Corrupt(
         "the log does not name the checkpoint".into(),
     ))
+}
+
+/// Whether a fold is one of the history.
+pub(crate) async fn is_history(reader: &LogReader, state: &State) -> Result<bool> {
+    let Some(head) = state.chain.head else {
+        return Ok(true);
+    };
+    match reader.is_history(head, &state.chain.hash).await {
+        _ if !Guard::BranchFoldsLeft.stands() => Ok(true),
+        // What is damaged far below is mended from another member first; a vault that has none has no branches either, and
+        // is opened as it is.
+        Err(Error::Corrupt(_)) if state.catalog.members.len() <= 1 => Ok(true),
+        is_history => is_history,
+    }
 }
 
 /// The same, where only a part of the log may read: what is wrong behind the state that it gives, if anything is. For a

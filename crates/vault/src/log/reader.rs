@@ -131,15 +131,61 @@ impl LogReader {
         if let Some(known) = self.branches.get(&epoch) {
             return Ok(known.clone());
         }
-        let Some(&last) = self.slots(epoch, Slot(0)).await?.last() else {
-            return Ok(None);
-        };
-        let branch = match self.read_raw(last).await? {
+        let branch = match self.last_of(epoch).await? {
             Some(record) => self.branch_of(&record).await?,
-            None => None,
+            // An epoch that nobody has entered yet is asked for again.
+            None => return Ok(None),
         };
         self.branches.insert(epoch, branch.clone());
         Ok(branch)
+    }
+
+    /// The last record that lies in an epoch.
+    async fn last_of(&self, epoch: Epoch) -> Result<Option<Record>> {
+        match self.slots(epoch, Slot(0)).await?.last() {
+            Some(&last) => self.read_raw(last).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a record lies on the way that a reader takes from the first record on: none of the branches that were closed
+    /// there holds it. Two requests for each epoch up to its own, several at once.
+    pub async fn is_history(&self, at: Position, hash: &Hash) -> Result<bool> {
+        let mut epochs = self.epochs().await?;
+        epochs.retain(|epoch| *epoch <= at.epoch);
+        let first = epochs.first().copied();
+        let mut last = futures::stream::iter(epochs)
+            .map(|epoch| async move { (epoch, self.last_of(epoch).await) })
+            .buffered(READ_AHEAD);
+        let (mut leads_to, mut branches) = (HashMap::new(), HashMap::new());
+        while let Some((epoch, record)) = last.next().await {
+            let Some(record) = record? else { continue };
+            let seal = match self.branch_of(&record).await? {
+                Some(branch) => {
+                    let place = Position {
+                        epoch,
+                        slot: branch.ends_at,
+                    };
+                    let survivor = Record::open(self.vault, place, branch.survivor)?;
+                    let next = survivor.seal().map(|seal| seal.next_epoch);
+                    branches.insert(epoch, (place, survivor.hash));
+                    next
+                }
+                None => record.seal().map(|seal| seal.next_epoch),
+            };
+            leads_to.extend(seal.map(|next| (epoch, next)));
+        }
+        if branches.is_empty() {
+            return Ok(true);
+        }
+        let mut way = first;
+        while let Some(epoch) = way.filter(|epoch| *epoch < at.epoch) {
+            way = leads_to.get(&epoch).copied();
+        }
+        Ok(way == Some(at.epoch)
+            && branches
+                .get(&at.epoch)
+                .is_none_or(|(place, survivor)| at < *place || (at == *place && hash == survivor)))
     }
 
     /// The branch that a record closes, if it is a branch's seal.
