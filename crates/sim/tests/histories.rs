@@ -103,6 +103,11 @@ mod found {
         goes_well(&Plan::focused(4615, Focus::Damage));
     }
 
+    #[test]
+    fn seed_1987_of_damage_the_watch_read_two_damaged_logs() {
+        goes_well(&Plan::focused(1987, Focus::Damage));
+    }
+
     of_branches! {
         seed_22_a_failover_that_died_is_ended_by_hand: 22,
         seed_31_a_branch_that_was_closed_is_no_history: 31,
@@ -110,6 +115,7 @@ mod found {
         seed_38_the_operator_names_the_primary_itself: 38,
         seed_51_a_branch_at_the_primary_is_not_collected: 51,
         seed_148_the_later_primary_was_not_read: 148,
+        seed_1743_a_fold_that_was_saved_in_a_branch: 1743,
         seed_723_holds_on_a_branch_are_left_to_a_person: 723,
     }
 }
