@@ -188,10 +188,16 @@ async fn parted(
     target: &Arc<dyn SiteReader>,
     there: &State,
 ) -> Result<Option<Fork>> {
-    let state = open_state(primary, id, &node.cache_of(id)).await?;
-    match standing(primary, target, &state).await? {
-        Standing::Diverged(_) => Ok(sealed_fork(target, primary, there).await),
-        Standing::Prefix(_) => Ok(None),
+    let stands = async {
+        let state = open_state(primary, id, &node.cache_of(id)).await?;
+        standing(primary, target, &state).await
+    };
+    match stands.await {
+        Ok(Standing::Diverged(_)) => Ok(sealed_fork(target, primary, there).await),
+        Ok(Standing::Prefix(_)) => Ok(None),
+        // Damage is mended first, and looked at after that.
+        Err(Error::Corrupt(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

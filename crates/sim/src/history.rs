@@ -206,6 +206,12 @@ impl History {
                     self.ask("forget", async move { operator::forget(&world, id).await });
                 }
             }
+            Act::Trash => {
+                let last = world.model().acknowledged().last().copied();
+                if let Some(id) = last {
+                    self.ask("trash", async move { operator::trash(&world, id).await });
+                }
+            }
             Act::Release => {
                 let held = world.model().held();
                 if let Some(&(hold, _)) = world.chance.pick(&held, &["hold"]) {

@@ -56,6 +56,20 @@ pub async fn forget(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
     Ok(())
 }
 
+/// Puts a snapshot into the trash. It has to be there until its time is over, and to the model it is as if nothing had been done.
+pub async fn trash(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
+    let request = v1::ForgetRequest {
+        vault: world.vault_name(),
+        snapshots: vec![id.0.to_vec().into()],
+        who: WHO.into(),
+        why: "simulated".into(),
+        purge: false,
+    };
+    within(service(world)?.forget(Request::new(request)))
+        .await
+        .map(drop)
+}
+
 /// Takes a snapshot out of the trash.
 pub async fn recover(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
     let before = world.model().recovering(&id);

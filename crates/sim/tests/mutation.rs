@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use holdfast_sim::history::run;
-use holdfast_sim::mutation::{FOUND, NOT_FOUND, plan, run_without, with_it};
+use holdfast_sim::mutation::{FOUND, FOUND_BESIDE, NOT_FOUND, plan, run_without, with_it};
 use holdfast_vault::Guard;
 
 #[test]
 fn every_guard_is_on_the_list() {
     let mut listed: Vec<Guard> = FOUND.iter().map(|(guard, ..)| *guard).collect();
+    listed.extend(FOUND_BESIDE.iter().map(|(guard, ..)| *guard));
     listed.extend(NOT_FOUND.iter().map(|(guard, _)| *guard));
     listed.sort_unstable();
     let mut all = Guard::ALL.to_vec();
@@ -20,10 +21,11 @@ fn every_guard_is_on_the_list() {
 }
 
 /// What is wrong with one line of the list.
-fn check(seed: u64, guard: Guard, kind: &str) -> Option<String> {
+fn check(seed: u64, guard: Guard, beside: &[Guard], kind: &str) -> Option<String> {
+    let _away: Vec<_> = beside.iter().map(|guard| guard.remove()).collect();
     let without = run_without(&plan(seed, guard), guard, false);
     let found = without.breaches.first().cloned().unwrap_or_default();
-    println!("without {guard:?}, seed {seed}: {found}");
+    println!("without {guard:?} and {beside:?}, seed {seed}: {found}");
     let with = run(&with_it(seed, guard), false);
     let right = found.starts_with(kind) && with.breaches.is_empty();
     let told = format!(
@@ -35,15 +37,18 @@ fn check(seed: u64, guard: Guard, kind: &str) -> Option<String> {
 
 #[test]
 fn what_each_guard_is_good_for() {
+    let alone = FOUND.iter();
+    let alone = alone.map(|(guard, seed, kind)| (*guard, &[] as &[Guard], *seed, *kind));
+    let all: Vec<_> = alone.chain(FOUND_BESIDE.iter().copied()).collect();
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((guard, seed, kind)) =
-                    FOUND.get(next.fetch_add(1, Ordering::Relaxed))
+                while let Some((guard, beside, seed, kind)) =
+                    all.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let found = check(*seed, *guard, kind);
+                    let found = check(*seed, *guard, beside, kind);
                     let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
                     wrong.extend(found);
                 }

@@ -138,32 +138,52 @@ impl Guard {
     /// Whether the guard is in force on this thread.
     #[cfg(feature = "mutation")]
     pub fn stands(self) -> bool {
-        REMOVED.get() != Some(self)
+        (REMOVED.get() | removed_everywhere()) & self.bit() == 0
     }
 
     /// Takes the guard away on this thread, until what this gives is dropped.
     #[cfg(feature = "mutation")]
     pub fn remove(self) -> Removed {
-        REMOVED.set(Some(self));
-        Removed(())
+        REMOVED.set(REMOVED.get() | self.bit());
+        Removed(self)
     }
+
+    #[cfg(feature = "mutation")]
+    fn bit(self) -> u64 {
+        1 << self as u64
+    }
+}
+
+/// Guards that the whole process goes without, by name, separated by commas: for tests that start themselves anew.
+#[cfg(feature = "mutation")]
+pub const WITHOUT_VARIABLE: &str = "HOLDFAST_TEST_WITHOUT_GUARD";
+
+#[cfg(feature = "mutation")]
+fn removed_everywhere() -> u64 {
+    static REMOVED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *REMOVED.get_or_init(|| {
+        let names = std::env::var(WITHOUT_VARIABLE).unwrap_or_default();
+        let named = |guard: &&Guard| names.split(',').any(|name| format!("{guard:?}") == name);
+        let guards = Guard::ALL.iter().filter(named);
+        guards.fold(0, |all, guard| all | guard.bit())
+    })
 }
 
 #[cfg(feature = "mutation")]
 thread_local! {
-    static REMOVED: std::cell::Cell<Option<Guard>> = const { std::cell::Cell::new(None) };
+    static REMOVED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// A guard is away for as long as this lives.
 #[cfg(feature = "mutation")]
 #[derive(Debug)]
 #[must_use = "the guard is back as soon as this is dropped"]
-pub struct Removed(());
+pub struct Removed(Guard);
 
 #[cfg(feature = "mutation")]
 impl Drop for Removed {
     fn drop(&mut self) {
-        REMOVED.set(None);
+        REMOVED.set(REMOVED.get() & !self.0.bit());
     }
 }
 

@@ -13,6 +13,7 @@ use holdfast_vault::{Guard, Proposal, State};
 use super::collector::{Progress, Report, Run};
 use super::upload::put_pack;
 use crate::error::{Error, Result};
+use crate::repair;
 
 impl Run {
     /// While a member has not reached this owner's epoch it may turn out to hold a branch: the keys that a salvage would
@@ -39,7 +40,14 @@ impl Run {
             return Ok(why);
         }
         // ORDER: before the mark. What a branch at the primary itself needs is reached by no snapshot of the history.
-        let own = vault.look_for_own_branch().await?;
+        let own = match vault.look_for_own_branch().await {
+            Err(Error::Corrupt(why)) => {
+                tracing::error!(site = %vault.primary.site.name(), why, "the primary's log is damaged; it is mended first");
+                repair::log(vault, &vault.primary, None).await?;
+                vault.look_for_own_branch().await?
+            }
+            own => own?,
+        };
         if own.is_some() && Guard::OwnBranchStops.stands() {
             let (site, why) = (vault.primary.site.name(), vault.own_branch_trouble());
             return Ok(format!("site {site}: {why}"));

@@ -319,10 +319,21 @@ impl Vault {
         if *own() == OwnBranch::None {
             return Ok(None);
         }
+        // Without another member nothing is ever left behind.
+        if self.state().catalog.members.len() <= 1 {
+            return Ok(None);
+        }
         let reader: Arc<dyn SiteReader> = self.primary.site.clone();
-        let state = self.state().clone();
-        let fork = holdfast_vault::branch::find_fork(&reader, &reader, &state).await?;
-        let at = fork.map(|fork| fork.at);
+        let log = LogReader::new(reader, self.header.vault);
+        let closed = log.closed_branches().await?;
+        let at = {
+            let (state, site) = (self.state(), self.primary.site.name());
+            let is_back = |at: &Position| {
+                let mut back = state.catalog.salvaged.iter();
+                back.any(|s| s.site == *site && s.from == *at)
+            };
+            closed.into_iter().find(|at| !is_back(at))
+        };
         *own() = at.map_or(OwnBranch::None, OwnBranch::From);
         Ok(at)
     }

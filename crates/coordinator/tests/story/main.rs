@@ -4,6 +4,8 @@
 
 mod adversary;
 mod failback;
+#[cfg(feature = "mutation")]
+mod guards;
 mod life;
 mod logs;
 mod upkeep;

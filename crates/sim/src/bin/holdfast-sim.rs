@@ -35,8 +35,8 @@ struct Options {
     /// Prints the plan and the trace of the first seed.
     #[arg(long)]
     trace: bool,
-    /// Takes a guard of the protocol away and looks for what is lost then; `all`: one after the other. With --trace, prints
-    /// the history of the first seed.
+    /// Takes a guard of the protocol away and looks for what is lost then; `all`: one after the other; `A+B`: A, and B with
+    /// it. With --trace, prints the history of the first seed.
     #[cfg(feature = "mutation")]
     #[arg(long, value_name = "GUARD")]
     without: Option<String>,
@@ -130,10 +130,18 @@ fn main() -> ExitCode {
 fn survey(options: &Options, without: &str) -> ExitCode {
     use holdfast_sim::mutation::{plan, run_without, search};
     use holdfast_vault::Guard;
-    let named = |guard: &&Guard| {
-        without == "all" || without.split(',').any(|name| format!("{guard:?}") == name)
+    let (without, beside) = without.split_once('+').unwrap_or((without, ""));
+    let of = |list: &str| -> Vec<Guard> {
+        let named = |guard: &&Guard| {
+            list == "all"
+                || list
+                    .split([',', '+'])
+                    .any(|name| format!("{guard:?}") == name)
+        };
+        Guard::ALL.iter().filter(named).copied().collect()
     };
-    let guards: Vec<Guard> = Guard::ALL.iter().filter(named).copied().collect();
+    let (guards, beside) = (of(without), of(beside));
+    let _away: Vec<_> = beside.iter().map(|guard| guard.remove()).collect();
     if let (true, Some(&guard)) = (options.trace, guards.first()) {
         let plan = plan(options.seed, guard);
         println!("{plan}");
@@ -147,6 +155,7 @@ fn survey(options: &Options, without: &str) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..options.threads {
             scope.spawn(|| {
+                let _away: Vec<_> = beside.iter().map(|guard| guard.remove()).collect();
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some(&guard) = guards.get(at) else { return };

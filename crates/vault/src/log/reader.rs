@@ -148,18 +148,40 @@ impl LogReader {
         }
     }
 
+    /// The last records of epochs, several asked for at once: two requests each.
+    async fn last_of_each(&self, epochs: Vec<Epoch>) -> Result<Vec<Record>> {
+        let mut last = futures::stream::iter(epochs)
+            .map(|epoch| self.last_of(epoch))
+            .buffered(READ_AHEAD);
+        let mut records = Vec::new();
+        while let Some(record) = last.next().await {
+            records.extend(record?);
+        }
+        Ok(records)
+    }
+
+    /// Where the branches begin that were closed there. Two requests for each epoch, several at once.
+    pub async fn closed_branches(&self) -> Result<Vec<Position>> {
+        let mut closed = Vec::new();
+        for record in self.last_of_each(self.epochs().await?).await? {
+            let branch = self.branch_of(&record).await?;
+            closed.extend(branch.map(|branch| Position {
+                epoch: record.position().epoch,
+                slot: branch.ends_at,
+            }));
+        }
+        Ok(closed)
+    }
+
     /// Whether a record lies on the way that a reader takes from the first record on: none of the branches that were closed
     /// there holds it. Two requests for each epoch up to its own, several at once.
     pub async fn is_history(&self, at: Position, hash: &Hash) -> Result<bool> {
         let mut epochs = self.epochs().await?;
         epochs.retain(|epoch| *epoch <= at.epoch);
         let first = epochs.first().copied();
-        let mut last = futures::stream::iter(epochs)
-            .map(|epoch| async move { (epoch, self.last_of(epoch).await) })
-            .buffered(READ_AHEAD);
         let (mut leads_to, mut branches) = (HashMap::new(), HashMap::new());
-        while let Some((epoch, record)) = last.next().await {
-            let Some(record) = record? else { continue };
+        for record in self.last_of_each(epochs).await? {
+            let epoch = record.position().epoch;
             let seal = match self.branch_of(&record).await? {
                 Some(branch) => {
                     let place = Position {

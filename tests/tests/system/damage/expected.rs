@@ -187,11 +187,10 @@ impl Cell {
     }
 
     pub(super) fn replicate(&self) -> Codes {
-        let is_read_there = self.kind == Kind::LastRecord || self.kind == Kind::Header;
         match self.place {
             Place::Primary if self.is_pack_or_key() => &[4],
             Place::Primary if self.is_cut_short() => &[1, 124],
-            Place::Other if is_read_there && self.damage != Damage::Missing => &[4],
+            Place::Other if self.kind == Kind::Header && self.damage != Damage::Missing => &[4],
             // All that it has is looked at again, from the first record on: that may take longer than is waited.
             Place::Other if self.kind == Kind::Header => &[0, 4],
             _ => &[0],

@@ -1,0 +1,165 @@
+//! Short, dense plans about one thing: a cycle of acts, again and again, in a storm. For what a broad plan comes to too rarely,
+//! and for the search for what a missing guard loses.
+
+use std::time::Duration;
+
+use super::{Act, Plan, Step};
+use crate::chance::Chance;
+use crate::weather::Odds;
+
+/// What a dense plan is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Focus {
+    /// Backups that reuse what is being forgotten and collected.
+    Reuse,
+    /// The same, while owners depose each other.
+    Owners,
+    /// Holds while what they cover is collected.
+    Holds,
+    /// Failing over with something left behind, and back, with collections in between.
+    Branches,
+    /// Damage, and collections that copy.
+    Damage,
+    /// A member that is away while things are collected.
+    Away,
+}
+
+impl Focus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Reuse,
+        Self::Owners,
+        Self::Holds,
+        Self::Branches,
+        Self::Damage,
+        Self::Away,
+    ];
+}
+
+impl Plan {
+    /// A clock that jumps ahead while something is in the trash, and a collection.
+    pub fn of_a_jump(seed: u64) -> Self {
+        let step = |seconds, act| Step {
+            after: Duration::from_secs(seconds),
+            act,
+        };
+        let year_minutes = 365 * 24 * 60;
+        Self {
+            coordinators: 1,
+            sites: 2,
+            liar: false,
+            odds: Odds::default(),
+            steps: vec![
+                step(1, Act::BackUp(0, false)),
+                step(60, Act::Trash),
+                step(5, Act::Jump(0, year_minutes)),
+                step(5, Act::Collect),
+                // Until then the clock stays wrong.
+                step(60, Act::Restore),
+            ],
+            ..Self::broad(seed)
+        }
+    }
+
+    /// A dense plan of a seed.
+    pub fn focused(seed: u64, focus: Focus) -> Self {
+        let chance = Chance::new(seed ^ 0x5851_f42d_4c95_7f2d);
+        let level = 2;
+        let mut plan = Self {
+            coordinators: if focus == Focus::Owners { 2 } else { 1 },
+            sites: 2,
+            liar: false,
+            steps: Vec::new(),
+            odds: Odds {
+                slow: 30 * level,
+                done_but_failed: 10 * level,
+                crash: u32::from(focus == Focus::Owners) * level,
+                ..Odds::default()
+            },
+            ..Self::broad(seed)
+        };
+        let cycle: &[Act] = match focus {
+            Focus::Reuse => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::BackUp(1, false),
+                Act::Collect,
+            ],
+            Focus::Owners => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::LoseLease(0),
+                Act::LoseLease(1),
+                Act::Collect,
+                Act::Boot(0),
+                Act::Boot(1),
+                Act::BackUp(1, false),
+            ],
+            Focus::Holds => &[
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Hold,
+                Act::Collect,
+            ],
+            Focus::Branches => &[
+                Act::BackUp(0, false),
+                Act::Down(1, true),
+                Act::BackUp(1, false),
+                Act::Hold,
+                Act::Down(1, false),
+                Act::Down(0, true),
+                Act::FailOver(1, true),
+                Act::BackUp(0, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Down(0, false),
+                Act::Collect,
+                Act::FailBack,
+                Act::Collect,
+                Act::FailOver(0, true),
+            ],
+            Focus::Damage => &[
+                Act::BackUp(0, false),
+                Act::Rot(0),
+                Act::BackUp(1, true),
+                Act::Rot(1),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::Down(1, true),
+                Act::BackUp(2, false),
+                Act::Down(1, false),
+                Act::Crash(0),
+                Act::Boot(0),
+            ],
+            Focus::Away => &[
+                Act::BackUp(0, false),
+                Act::Down(1, true),
+                Act::BackUp(1, false),
+                Act::ForgetLast,
+                Act::Collect,
+                Act::BackUp(0, true),
+                Act::Down(1, false),
+                Act::FailOver(1, true),
+                Act::FailBack,
+            ],
+        };
+        plan.push(&chance, Act::Storm(true));
+        for _ in 0..8 {
+            for &act in cycle {
+                // Mostly in order, sometimes not at all.
+                if chance.below(5, &["skip"]) > 0 {
+                    let millis = match chance.below(4, &["pace"]) {
+                        0..=1 => chance.below(30, &["at once"]),
+                        2 => chance.below(3000, &["soon"]),
+                        _ => chance.below(60_000, &["later"]),
+                    };
+                    let after = Duration::from_millis(millis);
+                    plan.steps.push(Step { after, act });
+                }
+            }
+        }
+        plan
+    }
+}
