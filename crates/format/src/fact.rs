@@ -2,6 +2,8 @@
 //!
 //! A fold over the facts in log order is the whole state of a vault. Facts are made by one writer at a time, which
 //! checks them before it appends; a reader trusts the chain and the signatures, and checks that each makes sense.
+//!
+//! Long because it is one list, which the format's text follows.
 
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};

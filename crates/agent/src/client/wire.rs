@@ -2,6 +2,8 @@
 //!
 //! The coordinator's side is a small one in memory: it keeps frames, gives them out again, and can break a stream or
 //! damage a frame.
+//!
+//! Long because that side stands here too.
 
 use std::collections::HashMap;
 use std::pin::Pin;

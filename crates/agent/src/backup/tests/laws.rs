@@ -121,7 +121,9 @@ async fn counters_of_a_dry_run_are_those_of_a_real_one() {
     let _ = run(options([folder.path()]), &sink).await.unwrap();
     assert_eq!(counts.chunks_new, sink.chunks.lock().unwrap().len() as u64);
     let counts = dry(Some(sink.clone())).await;
-    assert_eq!(counts.chunks_new, 1, "the root, which says when");
+    // The root, which says when; and the page above `/tmp`, if a test beside this one made something there meanwhile.
+    assert!((1..=2).contains(&counts.chunks_new), "{counts:?}");
+    assert!(counts.bytes_new < 50_000, "no file's content: {counts:?}");
 }
 
 #[tokio::test]
