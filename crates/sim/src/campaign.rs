@@ -37,8 +37,8 @@ pub struct Figures {
     pub failed: BTreeMap<u64, Outcome>,
 }
 
-/// Runs a campaign; `progress` is told after each history.
-pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Figures) + Sync) -> Figures {
+/// Runs a campaign; `progress` is told after each history, with the seed if it failed.
+pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Figures, Option<u64>) + Sync) -> Figures {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let result = Mutex::new(Figures::default());
@@ -58,13 +58,14 @@ pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Figures) + Sync) -> Fig
                     for (kind, count) in &outcome.counts {
                         *result.counts.entry(kind.clone()).or_default() += count;
                     }
-                    if !outcome.breaches.is_empty() {
+                    let failed = (!outcome.breaches.is_empty()).then_some(seed);
+                    if failed.is_some() {
                         result.failed.insert(seed, outcome);
                         if !campaign.keep_going {
                             stop.store(true, Ordering::Relaxed);
                         }
                     }
-                    progress(&result);
+                    progress(&result, failed);
                 }
             });
         }

@@ -420,4 +420,7 @@ fn replace(world: &World, site: &str) {
     }
     disk.replace_disk();
     world.trace.count("fault: Replace");
+    world
+        .trace
+        .say("history", format_args!("{site} has an empty disk now"));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_context::Context;
-use holdfast_format::{ObjectName, Sealed, SiteName};
+use holdfast_format::{Fact, ObjectName, Record, Sealed, SiteName};
 use holdfast_store::{
     Counters, Error, Kind, ObjectInfo, OpenSites, Opened, Put, Result, Site, SiteReader, Space,
     Sweeper,
@@ -159,13 +159,39 @@ impl Link {
                 self.links.weather.trace.count("fault: Lie");
                 return Ok(Put::Created);
             }
-            Ok(self.disk.create(name, body.to_bytes(), now))
+            let put = self.disk.create(name, body.to_bytes(), now);
+            if put == Put::Created {
+                self.say_facts(name);
+            }
+            Ok(put)
         };
         let put = self.call(Call::Put, doing, name.as_str(), effect).await?;
         Ok(match put {
             (_, Some(Fault::SentTwice)) => Put::Exists,
             (put, _) => put,
         })
+    }
+
+    /// What a record says that was just put, for whoever reads the trace.
+    fn say_facts(&self, name: &ObjectName) {
+        let vault = name
+            .as_str()
+            .split_once('/')
+            .and_then(|(vault, _)| vault.parse().ok());
+        let record = vault.and_then(|vault| {
+            let object = self.disk.read(name.as_str())?;
+            Record::open(vault, name.as_record(vault)?, object).ok()
+        });
+        if let Some(record) = record {
+            let facts: Vec<_> = record.body.facts.0.iter().map(Fact::kind_name).collect();
+            let (at, facts) = (record.position(), facts.join(", "));
+            let Links {
+                process, weather, ..
+            } = &self.links;
+            weather
+                .trace
+                .say(process, format_args!("record {at} says: {facts}"));
+        }
     }
 
     /// One bit of what was read is wrong, where that is the fault.

@@ -59,8 +59,14 @@ pub async fn settle(
     }
     mend(world).await?;
     level(world).await?;
-    clean(world).await?;
-    level(world).await?;
+    // What goes into garbage by itself meanwhile, since its time is over, has to go too.
+    loop {
+        clean(world).await?;
+        level(world).await?;
+        if garbage(world).is_empty() {
+            break;
+        }
+    }
     drop(owner);
     Ok(true)
 }
@@ -105,19 +111,10 @@ async fn owned(world: &Arc<World>) -> Result<Arc<Process>, String> {
 /// to decide.
 async fn bring_back(world: &Arc<World>) -> Result<bool, String> {
     let began = Instant::now();
-    for disk in &world.disks {
-        if disk.mark(false).is_none() {
-            let filled = operator::fail_back(world, disk.site_name().as_str()).await;
-            world.trace.say(
-                "operator",
-                format_args!("fills a new disk: {}", filled.is_ok()),
-            );
-        }
-    }
     loop {
         let owner = world.last_owner();
         let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
-        let mut waiting = Vec::new();
+        let mut waiting = fill_new_disks(world).await;
         if let Some(vault) = &vault {
             let trouble = vault.own_branch_trouble();
             if !trouble.is_empty() {
@@ -164,6 +161,22 @@ async fn bring_back(world: &Arc<World>) -> Result<bool, String> {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Says of each empty disk that it was put there on purpose; gives those of which nobody heard it yet.
+async fn fill_new_disks(world: &Arc<World>) -> Vec<(String, String)> {
+    let mut waiting = Vec::new();
+    for disk in &world.disks {
+        if disk.mark(false).is_none() {
+            let filled = operator::fail_back(world, disk.site_name().as_str()).await;
+            let said = format_args!("fills a new disk: {}", filled.is_ok());
+            world.trace.say("operator", said);
+            if let Err(why) = filled {
+                waiting.push((disk.site_name().to_string(), why));
+            }
+        }
+    }
+    waiting
 }
 
 /// Repairs what has rotted: nothing that one site still has may be left open.
@@ -219,12 +232,7 @@ async fn clean(world: &Arc<World>) -> Result<(), String> {
         let _ = operator::confirm(world).await;
         let collected = operator::collect(world, true).await;
         let done = collected == Ok(true);
-        let owner = world.last_owner();
-        let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
-        let waits = vault.map_or_else(
-            || vec!["nobody owns it".into()],
-            |vault| waiting(&vault, world.clock.true_millis()),
-        );
+        let waits = garbage(world);
         if done && waits.is_empty() {
             return Ok(());
         }
@@ -233,6 +241,16 @@ async fn clean(world: &Arc<World>) -> Result<(), String> {
         }
         tokio::time::sleep(LOOK * 15).await;
     }
+}
+
+/// What waits to go at the owner, as it stands now.
+fn garbage(world: &World) -> Vec<String> {
+    let owner = world.last_owner();
+    let vault = owner.and_then(|owner| owner.node.vault(&world.vault_name()).ok());
+    vault.map_or_else(
+        || vec!["nobody owns it".into()],
+        |vault| waiting(&vault, world.clock.true_millis()),
+    )
 }
 
 /// What waits to go, and why a person would want to know.

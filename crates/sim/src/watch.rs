@@ -69,7 +69,11 @@ impl Watch {
                 return;
             }
             inner.follow(vault);
-            let folds = inner.folds.iter();
+            // A disk that was replaced meanwhile holds nothing that anybody could go on with, and its owner may not know yet.
+            let folds = inner
+                .folds
+                .iter()
+                .filter(|(_, f)| f.state.chain.head.is_some());
             let logs: Vec<(&SiteName, &State)> = folds.map(|(site, f)| (site, &f.state)).collect();
             let allowed = match name.as_pack(vault) {
                 Some(pack) => invariant::i5_pack_may_go(&logs, pack),

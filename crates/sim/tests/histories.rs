@@ -22,7 +22,7 @@ fn nothing_is_lost_under_any_seed() {
         threads: 2,
         keep_going: true,
     };
-    let result = carry_out(&campaign, |_| {});
+    let result = carry_out(&campaign, |_, _| {});
     println!(
         "seeds from {}: {} histories",
         campaign.seed, result.histories
@@ -97,7 +97,18 @@ mod found {
         seed_1960_a_site_that_is_another_by_now_keeps_nobody_from_mending: 1960,
         seed_2928_what_others_can_mend_is_not_left_behind: 2928,
         seed_4429_an_owner_that_slept_through_its_successor_gives_up: 4429,
+        seed_1003869_of_a_soak: 1_003_869,
+        seed_1006581_an_idle_member_has_a_new_disk: 1_006_581,
+        seed_1008494_a_standby_holds_on_to_a_disk_that_is_gone: 1_008_494,
+        seed_1008540_of_a_soak: 1_008_540,
+        seed_2000182_the_target_of_a_failover_is_gone_before_its_claim: 2_000_182,
+        seed_3005013_a_disk_is_replaced_while_its_owner_sleeps: 3_005_013,
+        seed_3007717_what_is_in_the_trash_goes_at_the_last_moment: 3_007_717,
+        seed_3016477_a_new_disk_is_filled_once_the_owner_is_there: 3_016_477,
+        seed_3019148_two_new_disks_and_an_owner_that_sleeps: 3_019_148,
+        seed_1008545_failback_meets_a_damaged_log_at_the_primary: 1_008_545,
     }
+
     #[test]
     fn seed_4615_of_damage_forgotten_and_collected_before_it_was_protected() {
         goes_well(&Plan::focused(4615, Focus::Damage));
@@ -117,5 +128,6 @@ mod found {
         seed_148_the_later_primary_was_not_read: 148,
         seed_1743_a_fold_that_was_saved_in_a_branch: 1743,
         seed_723_holds_on_a_branch_are_left_to_a_person: 723,
+        seed_3009687_a_saved_fold_is_at_no_site: 3_009_687,
     }
 }

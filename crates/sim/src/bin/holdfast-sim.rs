@@ -85,7 +85,11 @@ fn main() -> ExitCode {
         threads: options.threads,
         keep_going: options.keep_going,
     };
-    let result = campaign::carry_out(&campaign, |result| {
+    let result = campaign::carry_out(&campaign, |result, failed| {
+        // Told at once: a long run need not be waited for.
+        if let Some((seed, outcome)) = failed.and_then(|seed| result.failed.get_key_value(&seed)) {
+            eprintln!("\rseed {seed} failed: {}", outcome.breaches.join("\n    "));
+        }
         if result.histories.is_multiple_of(20) {
             let seconds = began.elapsed().as_secs();
             let steps = result.counts.get("steps").copied().unwrap_or(0);
@@ -110,6 +114,10 @@ fn main() -> ExitCode {
     for (seed, outcome) in &result.failed {
         println!("seed {seed} failed: {}", outcome.breaches.join("\n    "));
     }
+    let code = match result.failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
     if let Some((seed, outcome)) = result.failed.into_iter().next()
         && !options.no_shrink
         && !options.keep_going
@@ -120,9 +128,8 @@ fn main() -> ExitCode {
         println!("{plan}");
         outcome.lines.iter().for_each(|line| println!("{line}"));
         println!("seed {seed} failed: {}", outcome.breaches.join("\n    "));
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    code
 }
 
 /// For each guard, the first seed that finds what its removal loses.
