@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use holdfast_format::{Position, SiteName, Slot as LogSlot, VaultId};
 use holdfast_store::{Site, SiteReader};
-use holdfast_vault::branch::{Fork, find_fork};
+use holdfast_vault::branch::Fork;
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::reader::{LogReader, read_header};
 use holdfast_vault::log::takeover::Claimant;
@@ -16,6 +16,7 @@ use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
 use holdfast_vault::{Budget, Guard, SharedState, State, open_state};
 
 use crate::error::{Error, Result, from_placement};
+use crate::newest::sealed_fork;
 use crate::node::{Node, Slot};
 use crate::taking::Take;
 use crate::vault::Vault;
@@ -193,21 +194,12 @@ async fn parted(
         standing(primary, target, &state).await
     };
     match stands.await {
-        Ok(Standing::Diverged(_)) => Ok(sealed_fork(target, primary, there).await),
+        Ok(Standing::Diverged(_)) => sealed_fork(target, primary, there).await,
         Ok(Standing::Prefix(_)) => Ok(None),
         // Damage is mended first, and looked at after that.
         Err(Error::Corrupt(_)) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Where `left` goes on with another record than a seal that `sealed` has there, if that is how they part.
-pub(crate) async fn sealed_fork(
-    sealed: &Arc<dyn SiteReader>,
-    left: &Arc<dyn SiteReader>,
-    state: &State,
-) -> Option<Fork> {
-    find_fork(sealed, left, state).await.ok().flatten()
 }
 
 /// Why a primary that answers cannot be drained: its log is damaged, and no other member has what is damaged there. Empty

@@ -6,6 +6,7 @@
 pub mod error;
 pub mod failover;
 pub mod lease;
+mod newest;
 pub mod node;
 pub mod repair;
 pub mod salvage;

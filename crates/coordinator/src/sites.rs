@@ -1,7 +1,8 @@
 //! The sites that this coordinator knows: opened, or to be opened as soon as they answer.
 //!
 //! State: for each name its URL and, once it was opened, the site and the right to delete there. A site that cannot be
-//! opened blocks nobody; it is tried again.
+//! opened blocks nobody; it is tried again. One that does not answer is opened anew before it is used again: what was open may
+//! be a disk that is gone, while another stands in its place.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,6 +23,8 @@ pub struct Sites {
 struct Known {
     url: String,
     opened: Option<Opened>,
+    /// Somebody got no answer from what is open.
+    doubted: bool,
     trouble: String,
     /// It held a vault's records before: a folder that is empty now is likely a disk that is not mounted.
     held: bool,
@@ -60,6 +63,7 @@ impl Sites {
                     Known {
                         url: url.into(),
                         opened: None,
+                        doubted: false,
                         trouble,
                         held: false,
                     },
@@ -76,6 +80,13 @@ impl Sites {
         }
     }
 
+    /// What is open did not answer: it is opened anew before its next use, and never made a new site by that.
+    pub fn doubt(&self, name: &SiteName) {
+        if let Some(known) = self.write().get_mut(name) {
+            known.doubted = known.opened.is_some();
+        }
+    }
+
     /// The site, opened for writing: now, if it was not before.
     pub async fn open(&self, name: &SiteName) -> Result<Opened> {
         let Some(known) = self.read().get(name).cloned() else {
@@ -85,20 +96,25 @@ impl Sites {
                 there.join(", ")
             )));
         };
-        if let Some(opened) = known.opened {
-            return Ok(opened);
+        if let Some(opened) = &known.opened
+            && !known.doubted
+        {
+            return Ok(opened.clone());
         }
-        let opened = self.opener.open(name, &known.url, !known.held).await;
+        let create = !known.held && known.opened.is_none();
+        let opened = self.opener.open(name, &known.url, create).await;
         let mut sites = self.write();
         let Some(slot) = sites.get_mut(name) else {
             return Err(Error::Missing(format!("site {name}")));
         };
         match opened {
             Ok(opened) => {
-                // Whoever was first wins: one handle per site.
-                let opened = slot.opened.get_or_insert(opened).clone();
+                if std::mem::take(&mut slot.doubted) {
+                    slot.opened = None;
+                }
                 slot.trouble.clear();
-                Ok(opened)
+                // Whoever was first wins: one handle per site.
+                Ok(slot.opened.get_or_insert(opened).clone())
             }
             Err(error) => {
                 slot.trouble = error.to_string();
@@ -114,6 +130,7 @@ impl Sites {
     /// empty or absent folder becomes a new site.
     pub async fn reopen(&self, name: &SiteName) -> Result<Opened> {
         let before = self.write().get_mut(name).map(|known| {
+            known.doubted = false;
             (
                 known.opened.take(),
                 std::mem::replace(&mut known.held, false),

@@ -36,6 +36,17 @@ pub struct Fork {
     pub survivor: Record,
 }
 
+/// How two logs part.
+#[derive(Debug, Clone)]
+pub enum Parting {
+    /// One is a prefix of the other.
+    Nowhere,
+    /// At a seal of the one that is asked about.
+    Sealed(Box<Fork>),
+    /// At a place where it holds another record than a seal.
+    Unsealed(Position),
+}
+
 /// Finds the fork between the primary's log and another site's, but for forks that were salvaged; `None` if the other is
 /// a prefix.
 pub async fn find_fork(
@@ -43,6 +54,24 @@ pub async fn find_fork(
     left: &Arc<dyn SiteReader>,
     state: &State,
 ) -> Result<Option<Fork>> {
+    match parting(primary, left, state).await? {
+        Parting::Nowhere => Ok(None),
+        Parting::Sealed(fork) => Ok(Some(*fork)),
+        Parting::Unsealed(at) => Err(Error::Corrupt(format!(
+            "the logs at sites {} and {} part at {at}, where the primary holds no seal: this is no failover's branch. \
+             Keep both sites as they are and compare them with `holdfast rescue ls`",
+            primary.name(),
+            left.name()
+        ))),
+    }
+}
+
+/// How the log at `primary` parts from that at `left`, but for forks that were salvaged.
+pub async fn parting(
+    primary: &Arc<dyn SiteReader>,
+    left: &Arc<dyn SiteReader>,
+    state: &State,
+) -> Result<Parting> {
     let vault = state.header.vault;
     let mut here = LogReader::new(primary.clone(), vault);
     let mut there = LogReader::new(left.clone(), vault);
@@ -90,17 +119,14 @@ pub async fn find_fork(
             }
         };
         let at = place(differs);
-        return match here.read(at).await? {
-            Some(survivor) if survivor.seal().is_some() => Ok(Some(Fork { at, survivor })),
-            _ => Err(Error::Corrupt(format!(
-                "the logs at sites {} and {} part at {at}, where the primary holds no seal: this is no failover's branch. \
-                 Keep both sites as they are and compare them with `holdfast rescue ls`",
-                primary.name(),
-                left.name()
-            ))),
-        };
+        return Ok(match here.read(at).await? {
+            Some(survivor) if survivor.seal().is_some() => {
+                Parting::Sealed(Box::new(Fork { at, survivor }))
+            }
+            _ => Parting::Unsealed(at),
+        });
     }
-    Ok(None)
+    Ok(Parting::Nowhere)
 }
 
 async fn same(here: &mut LogReader, there: &LogReader, at: Position) -> Result<bool> {

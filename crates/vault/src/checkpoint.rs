@@ -9,7 +9,7 @@ use std::sync::Arc;
 use holdfast_format::checkpoint::{Manifest, SegmentKind, SegmentRef, open_segment, seal_segment};
 use holdfast_format::fact::CheckpointMade;
 use holdfast_format::{Hash, ObjectName, Position, Sealed, VaultHeader};
-use holdfast_store::{Site, SiteReader};
+use holdfast_store::{Opened, SiteReader};
 use minicbor::{Decode, Encode};
 use roaring::RoaringTreemap;
 
@@ -143,10 +143,11 @@ pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
 }
 
 /// Writes a checkpoint of `state`, whose index holds nothing in memory (see [`settle`]). The fact that makes it count
-/// is the caller's to append.
+/// is the caller's to append. Segments are shared with earlier checkpoints: one that lies there damaged is replaced if its
+/// length shows it, and with `thorough` if its bytes do.
 ///
 /// ORDER: segments before the manifest that names them, the manifest before the record that makes it count.
-pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
+pub async fn save(state: &State, site: &Opened, thorough: bool) -> Result<CheckpointMade> {
     let covers = state
         .chain
         .head
@@ -155,7 +156,7 @@ pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
     let mut segments = Vec::new();
     for segment in state.index.segments() {
         let object = Sealed::copied(bytes::Bytes::copy_from_slice(segment.bytes()));
-        let mut reference = put_segment(site, state, SegmentKind::Index, object).await?;
+        let mut reference = put_segment(site, state, SegmentKind::Index, object, thorough).await?;
         reference.first = Some(segment.first());
         reference.count = Some(segment.count());
         segments.push(reference);
@@ -163,7 +164,7 @@ pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
     let mut absent = Vec::new();
     state.index.absent().serialize_into(&mut absent)?;
     let object = seal_segment(SegmentKind::Bitmap, &absent);
-    let mut reference = put_segment(site, state, SegmentKind::Bitmap, object).await?;
+    let mut reference = put_segment(site, state, SegmentKind::Bitmap, object, thorough).await?;
     reference.name = Some("absent".into());
     segments.push(reference);
     let body = CatalogBody {
@@ -171,7 +172,7 @@ pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
         catalog: state.catalog.clone(),
     };
     let object = seal_segment(SegmentKind::Catalog, &holdfast_format::codec::encode(&body));
-    segments.push(put_segment(site, state, SegmentKind::Catalog, object).await?);
+    segments.push(put_segment(site, state, SegmentKind::Catalog, object, thorough).await?);
     let manifest = Manifest {
         vault,
         covers,
@@ -182,7 +183,8 @@ pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
     };
     let object = manifest.seal();
     let hash = Hash::of(&object.to_bytes());
-    put_same(site, &ObjectName::checkpoint(vault, covers), &object).await?;
+    let name = ObjectName::checkpoint(vault, covers);
+    put_same(site.site.as_ref(), &name, &object).await?;
     Ok(CheckpointMade {
         covers,
         manifest: hash,
@@ -191,20 +193,28 @@ pub async fn save(state: &State, site: &dyn Site) -> Result<CheckpointMade> {
 }
 
 async fn put_segment(
-    site: &dyn Site,
+    site: &Opened,
     state: &State,
     kind: SegmentKind,
     object: Sealed,
+    thorough: bool,
 ) -> Result<SegmentRef> {
     let hash = Hash::of(&object.to_bytes());
     let name = ObjectName::segment(state.header.vault, hash);
-    // Named by its hash: if it is there with the right length it was put by an earlier checkpoint.
-    if site
-        .head(&name)
-        .await?
-        .is_none_or(|info| info.size != object.len())
-    {
-        put_same(site, &name, &object).await?;
+    // Named by its hash: what is there was put by an earlier checkpoint.
+    let is_right = match site.site.head(&name).await? {
+        None => None,
+        Some(info) if info.size != object.len() => Some(false),
+        Some(_) if !thorough => Some(true),
+        Some(_) => Some(site.site.get(&name).await? == Some(object.to_bytes())),
+    };
+    match is_right {
+        Some(true) => {}
+        Some(false) => {
+            tracing::error!(site = %site.site.name(), %name, "a bad copy was found; it is replaced");
+            site.sweeper.replace_damaged(&name, object.clone()).await?;
+        }
+        None => put_same(site.site.as_ref(), &name, &object).await?,
     }
     Ok(SegmentRef {
         kind,

@@ -148,6 +148,18 @@ impl Replicator {
         self.target.name()
     }
 
+    /// Whether the last record that was found there, or copied, is still there. One request: a disk that was taken away,
+    /// emptied or replaced is noticed by it, damage is not.
+    pub async fn still_stands(&self) -> Result<bool> {
+        match self.head {
+            Some(head) => {
+                let name = ObjectName::record(self.vault(), head);
+                Ok(self.target.get(&name).await?.is_some())
+            }
+            None => Ok(true),
+        }
+    }
+
     /// Copies the next record with everything that it names, if there is one. `record` is its object if the caller
     /// has it in memory.
     pub async fn step(

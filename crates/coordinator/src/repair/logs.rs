@@ -48,6 +48,19 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> R
     }
 }
 
+/// Where the primary's own log holds a branch that was not brought back, see [`Vault::look_for_own_branch`]; a log that does
+/// not read is mended first.
+pub(crate) async fn own_branch(vault: &Arc<Vault>) -> Result<Option<Position>> {
+    match vault.look_for_own_branch().await {
+        Err(Error::Corrupt(why)) => {
+            tracing::error!(site = %vault.primary.site.name(), why, "the primary's log is damaged; it is mended first");
+            log(vault, &vault.primary, None).await?;
+            vault.look_for_own_branch().await
+        }
+        found => found,
+    }
+}
+
 /// One of several sites whose logs mend each other.
 struct Part<'a> {
     opened: &'a Opened,

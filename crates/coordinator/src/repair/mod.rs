@@ -9,16 +9,20 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{Hash, ObjectName, PackOrdinal, Sealed, SiteName, VaultHeader};
+use holdfast_format::{Hash, ObjectName, PackOrdinal, Position, Sealed, SiteName, VaultHeader};
 use holdfast_vault::Proposal;
 use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::PackInfo;
 
 use crate::error::{Error, Result};
 use crate::vault::Vault;
+use crate::vault::collector::Checkpoint;
 
 pub use logs::log;
-pub(crate) use logs::{between, records};
+pub(crate) use logs::{between, own_branch, records};
+
+/// Saved folds that the log lets count at once.
+const CHECKPOINTS_KEPT: usize = 2;
 
 /// Repairs that run beside restores at once, at most.
 const AT_ONCE: usize = 2;
@@ -149,6 +153,26 @@ where
             }
         }
     });
+}
+
+/// Replaces a saved fold that no site has whole: new ones are made until it counts no more. What the log says is not lost with it.
+pub(crate) async fn replace_fold(vault: &Arc<Vault>, covers: Position) -> Result<()> {
+    let counts = || {
+        let state = vault.state();
+        state.catalog.checkpoints.iter().any(|c| c.covers == covers)
+    };
+    for _ in 0..CHECKPOINTS_KEPT {
+        if let Some(collector) = vault.collector() {
+            let made = collector.ask(Checkpoint::Thorough).await;
+            made.map_err(|_| Error::Unavailable("the vault was given up meanwhile".into()))?;
+        }
+        if !counts() {
+            return Ok(());
+        }
+    }
+    Err(Error::Unavailable(format!(
+        "the saved fold that covers {covers} is bad at every site, and no new one could be made; the log says why"
+    )))
 }
 
 /// Whether an object is this vault's header.

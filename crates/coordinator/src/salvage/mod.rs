@@ -24,7 +24,7 @@ use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Guard, LogReader, Proposal, State, open_state};
 
 use crate::error::{Error, Result, from_placement};
-use crate::failover;
+use crate::newest::sealed_fork;
 use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
@@ -133,15 +133,15 @@ async fn unfinished(
     let Ok(state) = open_state(left, vault.header.vault, &vault.cache).await else {
         return error;
     };
-    match failover::sealed_fork(left, primary, &state).await {
-        Some(fork) => Error::Invalid(format!(
+    match sealed_fork(left, primary, &state).await {
+        Ok(Some(fork)) => Error::Invalid(format!(
             "a failover sealed site {left} at {at} and did not come to its end, and site {primary} went on. `holdfast failover \
              --to {left} --accept-loss` ends it, and `holdfast failback` then brings back what site {primary} holds from {at} on",
             left = left.name(),
             primary = primary.name(),
             at = fork.at
         )),
-        None => error,
+        Ok(None) | Err(_) => error,
     }
 }
 
@@ -161,7 +161,7 @@ async fn bring_back_own(node: &Arc<Node>, vault: &Arc<Vault>) -> Result<Salvaged
     close(node, vault, &own.site, &state, &fork).await?;
     let branch = read_branch(&reader, &state, &fork, &vault.cache).await?;
     let report = recommit(vault, own, &fork, &branch).await?;
-    vault.look_for_own_branch().await?;
+    repair::own_branch(vault).await?;
     Ok(report)
 }
 

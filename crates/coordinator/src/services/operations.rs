@@ -12,6 +12,7 @@ use super::convert::{self, Answer, answer, site_name};
 use super::{Service, verification};
 use crate::error::{Error, Result, status};
 use crate::failover;
+use crate::repair;
 use crate::salvage::Salvaged;
 use crate::vault::Vault;
 use crate::vault::collector::BringBack;
@@ -110,7 +111,7 @@ impl Service {
             false => vec![site_name(&request.site)?],
             true => {
                 let primary = vault.primary.site.name();
-                let own = vault.look_for_own_branch().await?.map(|_| primary.clone());
+                let own = repair::own_branch(&vault).await?.map(|_| primary.clone());
                 let standings = vault.standings().into_iter();
                 let away = standings.filter(|(_, s)| s.diverged || !s.reachable);
                 own.into_iter().chain(away.map(|(name, _)| name)).collect()

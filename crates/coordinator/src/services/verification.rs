@@ -9,7 +9,7 @@ use std::sync::Arc;
 use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, SiteName, SnapshotId};
+use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, Position, SiteName, SnapshotId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
 use holdfast_store::{Opened, SiteReader};
@@ -158,7 +158,8 @@ impl Check<'_> {
             let reference = key.reference;
             let id = vault.header.vault;
             let object = ObjectName::session_key(id, reference.key, reference.generation);
-            self.hashed(name, opened, object, reference.hash).await?;
+            self.hashed(name, opened, object, reference.hash, None)
+                .await?;
         }
         let of_vault = {
             let state = vault.state();
@@ -167,7 +168,7 @@ impl Check<'_> {
         };
         if let Some((generation, hash)) = of_vault {
             let object = ObjectName::vault_key(vault.header.vault, generation);
-            self.hashed(name, opened, object, hash).await?;
+            self.hashed(name, opened, object, hash, None).await?;
         }
         self.checkpoints(name, opened, head).await?;
         for (ordinal, pack) in packs.iter().filter(|(_, pack)| pack.added <= head) {
@@ -198,11 +199,7 @@ impl Check<'_> {
     }
 
     /// The whole log, from its first record: every link and signature. Gives the last record that is right.
-    async fn log(
-        &mut self,
-        name: &SiteName,
-        opened: &Opened,
-    ) -> Result<Option<holdfast_format::Position>> {
+    async fn log(&mut self, name: &SiteName, opened: &Opened) -> Result<Option<Position>> {
         let vault = self.vault.clone();
         let follow = || async {
             let reader: Arc<dyn SiteReader> = opened.site.clone();
@@ -248,14 +245,15 @@ impl Check<'_> {
         &mut self,
         name: &SiteName,
         opened: &Opened,
-        head: holdfast_format::Position,
+        head: Position,
     ) -> Result<()> {
         let id = self.vault.header.vault;
         let counting = self.vault.state().catalog.checkpoints.clone();
         // The record that makes one count comes after what it covers; a member that ends in between lacks it rightly.
         for kept in counting.iter().filter(|kept| kept.covers < head) {
             let object = ObjectName::checkpoint(id, kept.covers);
-            self.hashed(name, opened, object.clone(), kept.manifest)
+            let fold = Some(kept.covers);
+            self.hashed(name, opened, object.clone(), kept.manifest, fold)
                 .await?;
             let Ok(Some(bytes)) = opened.site.get(&object).await else {
                 continue;
@@ -265,19 +263,21 @@ impl Check<'_> {
             };
             for segment in &manifest.segments {
                 let object = ObjectName::segment(id, segment.hash);
-                self.hashed(name, opened, object, segment.hash).await?;
+                self.hashed(name, opened, object, segment.hash, fold)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// A small object whose hash the log gives.
+    /// A small object whose hash the log gives; `fold`: it is a part of the saved fold that covers so much.
     async fn hashed(
         &mut self,
         name: &SiteName,
         opened: &Opened,
         object: ObjectName,
         hash: Hash,
+        fold: Option<Position>,
     ) -> Result<()> {
         let what = match opened.site.get(&object).await {
             Ok(Some(bytes)) if Hash::of(&bytes) == hash => return Ok(()),
@@ -288,7 +288,11 @@ impl Check<'_> {
         let mut finding = Finding::of(object.as_str(), what);
         if self.request.repair {
             let mending = repair::object(&self.vault, name, &object, repair::has_hash(hash));
-            finding.repaired = mended(name, mending.await);
+            let outcome = match (mending.await, fold) {
+                (Err(_), Some(covers)) => repair::replace_fold(&self.vault, covers).await,
+                (outcome, _) => outcome,
+            };
+            finding.repaired = mended(name, outcome);
         }
         self.find(name, finding).await
     }

@@ -36,14 +36,15 @@ pub(super) fn is_due(state: &State, collected: bool) -> bool {
     since >= after
 }
 
-/// Saves the fold at the primary and makes it count; the replicators carry it to the other members.
-pub(super) async fn save(vault: &Vault) -> Result<Position> {
+/// Saves the fold at the primary and makes it count; the replicators carry it to the other members. `thorough`: what it shares
+/// with earlier ones is read, and replaced where it is damaged.
+pub(super) async fn save(vault: &Vault, thorough: bool) -> Result<Position> {
     let (reply, settled) = tokio::sync::oneshot::channel();
     let gone = || Error::Fenced("this coordinator no longer owns the vault".into());
     let asked = vault.log_writer().tell(Settle { reply }).await;
     asked.map_err(|_| gone())?;
     let state = settled.await.map_err(|_| gone())??;
-    let made = checkpoint::save(&state, vault.primary.site.as_ref()).await?;
+    let made = checkpoint::save(&state, &vault.primary, thorough).await?;
     let covers = made.covers;
     vault.append(Proposal::Checkpoint(made)).await?;
     tracing::info!(vault = %vault.header.name, %covers, "a checkpoint was made");

@@ -40,14 +40,7 @@ impl Run {
             return Ok(why);
         }
         // ORDER: before the mark. What a branch at the primary itself needs is reached by no snapshot of the history.
-        let own = match vault.look_for_own_branch().await {
-            Err(Error::Corrupt(why)) => {
-                tracing::error!(site = %vault.primary.site.name(), why, "the primary's log is damaged; it is mended first");
-                repair::log(vault, &vault.primary, None).await?;
-                vault.look_for_own_branch().await?
-            }
-            own => own?,
-        };
+        let own = repair::own_branch(vault).await?;
         if own.is_some() && Guard::OwnBranchStops.stands() {
             let (site, why) = (vault.primary.site.name(), vault.own_branch_trouble());
             return Ok(format!("site {site}: {why}"));

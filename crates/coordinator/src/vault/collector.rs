@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Vault, checkpoint};
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::repair;
 use crate::salvage::{self, Salvaged};
 
 /// See the module.
@@ -181,7 +182,7 @@ impl Message<Sweep> for Collector {
             progress,
         };
         // Looked for early, so that people learn of it; whoever condemns looks again.
-        if let Err(error) = run.vault.look_for_own_branch().await {
+        if let Err(error) = repair::own_branch(&run.vault).await {
             tracing::warn!(%error, "whether the primary holds a branch of its own is not known yet");
         }
         if let Err(error) = run.sweep().await {
@@ -192,21 +193,26 @@ impl Message<Sweep> for Collector {
 
 /// Save the fold, and drop checkpoints that are no longer kept.
 #[derive(Debug)]
-pub struct Checkpoint;
+pub enum Checkpoint {
+    /// What it shares with earlier ones is taken to be right.
+    Due,
+    /// What it shares with earlier ones is read, and replaced where it is damaged.
+    Thorough,
+}
 
 impl Message<Checkpoint> for Collector {
     type Reply = ();
 
-    async fn handle(&mut self, _: Checkpoint, _: &mut Context<Self, ()>) {
+    async fn handle(&mut self, which: Checkpoint, _: &mut Context<Self, ()>) {
         if let Some(vault) = self.vault.upgrade() {
-            keep_checkpoint(&vault).await;
+            keep_checkpoint(&vault, matches!(which, Checkpoint::Thorough)).await;
         }
     }
 }
 
 /// A checkpoint that cannot be made, or an old one that cannot be dropped, costs time and room only.
-async fn keep_checkpoint(vault: &Arc<Vault>) {
-    if let Err(error) = checkpoint::save(vault).await {
+async fn keep_checkpoint(vault: &Arc<Vault>, thorough: bool) {
+    if let Err(error) = checkpoint::save(vault, thorough).await {
         tracing::warn!(%error, "no checkpoint was made; the next one is tried later");
         return;
     }
@@ -296,7 +302,7 @@ impl Run {
             vault.append(Proposal::Condemn(Box::new(proposal))).await?;
             self.must_hold(invariant::i2_roots_stay(&vault.state()))?;
             if checkpoint::is_due(&vault.state(), true) {
-                keep_checkpoint(vault).await;
+                keep_checkpoint(vault, false).await;
             }
         }
         let done = self.sweep().await?;

@@ -331,7 +331,7 @@ impl Keeper {
             let _ = collector.tell(Sweep).try_send();
         }
         if checkpoint::is_due(&vault.state(), false) {
-            let _ = collector.tell(Checkpoint).try_send();
+            let _ = collector.tell(Checkpoint::Due).try_send();
         }
     }
 }

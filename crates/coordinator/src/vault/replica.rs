@@ -27,6 +27,9 @@ const STEPS_PER_TURN: usize = 32;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// A member that has had nothing to copy for so long is asked whether it is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Where a member stands, for whoever asks.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
@@ -77,6 +80,9 @@ pub struct Replica {
 /// There may be something to copy.
 struct Work;
 
+/// There was nothing to copy for a while.
+struct Look;
+
 impl Actor for Replica {
     type Args = ReplicaArgs;
     type Error = Infallible;
@@ -97,8 +103,21 @@ impl Actor for Replica {
                         return;
                     }
                     drop(replica);
-                    if head.changed().await.is_err() {
-                        return;
+                    loop {
+                        tokio::select! {
+                            biased;
+                            moved = head.changed() => match moved {
+                                Ok(()) => break,
+                                Err(_) => return,
+                            },
+                            () = tokio::time::sleep(LOOK_EVERY) => {}
+                        }
+                        let Some(replica) = this.upgrade() else {
+                            return;
+                        };
+                        if replica.tell(Look).await.is_err() {
+                            return;
+                        }
                     }
                 }
             })
@@ -129,6 +148,27 @@ impl Message<Work> for Replica {
     type Reply = ();
 
     async fn handle(&mut self, _: Work, context: &mut Context<Self, ()>) {
+        self.work(context).await;
+    }
+}
+
+impl Message<Look> for Replica {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Look, context: &mut Context<Self, ()>) {
+        // One that does not follow has been told of, and is tried again by itself or by a failback.
+        let Some(replicator) = &self.replicator else {
+            return;
+        };
+        if !matches!(replicator.still_stands().await, Ok(true)) {
+            self.replicator = None;
+            self.work(context).await;
+        }
+    }
+}
+
+impl Replica {
+    async fn work(&mut self, context: &mut Context<Self, ()>) {
         let Some(vault) = self.args.vault.upgrade() else {
             context.actor_ref().kill();
             return;
@@ -146,6 +186,10 @@ impl Message<Work> for Replica {
                 self.tell_trouble(&vault, &error).await;
                 self.mend(&vault).await;
                 self.replicator = None;
+                // It may have been the primary that did not answer; opening a site anew costs little.
+                if matches!(error, Error::Unavailable(_)) {
+                    vault.sites.doubt(&self.args.site);
+                }
                 let pause = self.pause;
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 Some(pause)
@@ -162,9 +206,7 @@ impl Message<Work> for Replica {
             });
         }
     }
-}
 
-impl Replica {
     /// Copies up to a turn's worth of records; true if there may be more.
     async fn copy(&mut self, vault: &Arc<Vault>) -> crate::Result<bool> {
         if self.replicator.is_none() {

@@ -6,15 +6,16 @@ use std::time::Duration;
 use holdfast_coordinator::failover;
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
-use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened, SnapshotsTrashed};
+use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened};
 use holdfast_format::{
-    DataKey, Epoch, Generation, HoldId, KeyId, ObjectName, Scope, SessionId, SessionKey, SnapshotId,
+    DataKey, Epoch, Generation, HoldId, KeyId, ObjectName, Scope, SessionId, SessionKey,
 };
 use holdfast_store::SiteReader;
 use holdfast_vault::fetch::{FrameReader, locate};
 use holdfast_vault::replicate::{Replicator, Step};
 use holdfast_vault::{Budget, Commit, Proposal, SegmentCache, open_state};
 
+use crate::doubt::trash;
 use crate::failback::{hide, show, swap};
 use crate::world::{World, body, node, site, walk, world};
 
@@ -29,16 +30,6 @@ async fn fail_over(world: &World) -> holdfast_coordinator::Result<Arc<Vault>> {
     let (slot, to) = (world.node.find("db").unwrap(), site("offsite"));
     let plan = failover::plan(&world.node, &slot, &to).await?;
     failover::carry_out(&world.node, &slot, &to, &plan).await
-}
-
-async fn trash(vault: &Vault, id: SnapshotId) {
-    let fact = SnapshotsTrashed {
-        snapshots: vec![id],
-        why: "test".into(),
-        who: "test".into(),
-        until_millis: 0,
-    };
-    vault.append(Proposal::Trash(fact)).await.unwrap();
 }
 
 /// Both opens pass the check against the state as it stands; the fold takes one. The record must not hold both.

@@ -13,8 +13,10 @@ use holdfast_format::{Certificate, Chunk, HoldId, SessionId};
 use holdfast_store::SiteReader;
 use holdfast_vault::branch::{close_branch, find_fork};
 use holdfast_vault::replicate::Replicator;
-use holdfast_vault::{Budget, Credentials, LogReader, Proposal};
+use holdfast_vault::{Budget, Credentials, LogReader, Proposal, SegmentCache, open_state};
 
+use crate::doubt::trash;
+use crate::upkeep::checkpoint;
 use crate::world::{World, body, node, site, world};
 
 type Backup = (SessionId, Chunk, Vec<Bytes>);
@@ -24,8 +26,14 @@ async fn backup(world: &World, vault: &Arc<Vault>, bodies: &[Bytes]) -> Backup {
     (id, root, bodies.to_vec())
 }
 
-/// Ends the world's node and starts another one in its place, with a data folder of its own.
-async fn another_node(world: World, vault: Arc<Vault>, data: &str) -> World {
+/// Ends the world's node and starts another one in its place, with a data folder of its own. `meanwhile` happens to the sites
+/// in between.
+async fn another_node(
+    world: World,
+    vault: Arc<Vault>,
+    data: &str,
+    meanwhile: impl FnOnce(&Path),
+) -> World {
     let header = vault.header.clone();
     let certificates = world
         .node
@@ -37,6 +45,7 @@ async fn another_node(world: World, vault: Arc<Vault>, data: &str) -> World {
     drop(vault);
     let folder = world.folder.path().to_owned();
     std::fs::rename(folder.join("data"), folder.join(data)).unwrap();
+    meanwhile(&folder);
     let again = node(&world.context, &folder, &world.key).await;
     again
         .placement
@@ -47,6 +56,29 @@ async fn another_node(world: World, vault: Arc<Vault>, data: &str) -> World {
         node: again,
         ..world
     }
+}
+
+/// The primary is gone, and the site that was cut off is all that another coordinator finds: it fails over there.
+async fn left_behind(
+    world: World,
+    vault: Arc<Vault>,
+    data: &str,
+    (primary, other): (&str, &str),
+) -> (World, Arc<Vault>) {
+    let world = another_node(world, vault, data, |folder| {
+        show(folder, other);
+        hide(folder, primary);
+    })
+    .await;
+    let vault = fail_over(&world, other).await;
+    (world, vault)
+}
+
+pub(crate) async fn fail_over(world: &World, to: &str) -> Arc<Vault> {
+    let (slot, to) = (world.node.find("db").unwrap(), site(to));
+    let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
+    let moved = failover::carry_out(&world.node, &slot, &to, &plan).await;
+    moved.unwrap()
 }
 
 async fn owned(node: &Arc<Node>) -> Arc<Vault> {
@@ -103,7 +135,7 @@ struct Story {
 impl Story {
     async fn restart(self) -> Self {
         let data = format!("data-{}", self.nodes);
-        let world = another_node(self.world, self.vault, &data).await;
+        let world = another_node(self.world, self.vault, &data, |_| {}).await;
         let vault = owned(&world.node).await;
         Self {
             world,
@@ -143,27 +175,10 @@ impl Story {
         };
         self.vault.append(Proposal::Hold(placed)).await.unwrap();
 
-        // Now the primary is gone, and the other site is all there is.
-        let header = self.vault.header.clone();
-        let old = &self.world.node;
-        let certificates = old.placement.certificates(header.vault).await.unwrap();
-        old.shut_down().await;
-        show(&folder, other);
-        hide(&folder, primary);
         let data = format!("data-{}", self.nodes);
-        std::fs::rename(folder.join("data"), folder.join(data)).unwrap();
         self.nodes += 1;
-        let node = node(&self.world.context, &folder, &self.world.key).await;
-        let placement = &node.placement;
-        placement
-            .put_certificate(header.vault, &certificates[0])
-            .await
-            .unwrap();
-        let (slot, to) = (node.find("db").unwrap(), site(other));
-        let plan = failover::plan(&node, &slot, &to).await.unwrap();
-        assert!(!plan.loses_nothing, "{}", plan.left_behind);
-        self.vault = failover::carry_out(&node, &slot, &to, &plan).await.unwrap();
-        self.world = World { node, ..self.world };
+        (self.world, self.vault) =
+            left_behind(self.world, self.vault, &data, (primary, other)).await;
         let after = backup(&self.world, &self.vault, &[body(salt + 14, 80_000)]).await;
         self.all.push(after);
 
@@ -243,43 +258,30 @@ async fn a_deposed_owner_does_not_take_the_survivors_seal_for_its_record() {
 
 /// A failback closed the branch and went no further, since the survivor is gone: the site is the primary again, and its own
 /// history leaves the branch out.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_branch_of_a_site_that_is_the_primary_again_comes_back() {
-    let Story { world, vault, .. } = begin().await;
+///
+/// Gives the history's snapshot and the branch's, which share a chunk; the survivor is hidden.
+async fn the_primary_with_a_branch_of_its_own() -> (World, Arc<Vault>, Backup, Backup) {
+    let Story {
+        world,
+        vault,
+        mut all,
+        ..
+    } = begin().await;
     let folder = world.folder.path().to_owned();
     hide(&folder, "offsite");
-    let (branch, root, bodies) = backup(&world, &vault, &[body(7, 70_000)]).await;
-    let header = vault.header.clone();
-    let certificates = world.node.placement.certificates(header.vault);
-    let certificates = certificates.await.unwrap();
-    world.node.shut_down().await;
-    drop(vault);
-    show(&folder, "offsite");
-    hide(&folder, "onsite");
-    std::fs::rename(folder.join("data"), folder.join("data-1")).unwrap();
-    let node = node(&world.context, &folder, &world.key).await;
-    let placement = &node.placement;
-    placement
-        .put_certificate(header.vault, &certificates[0])
-        .await
-        .unwrap();
-    let world = World { node, ..world };
-    let fail_over = async |to: &str| {
-        let (slot, to) = (world.node.find("db").unwrap(), site(to));
-        let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
-        failover::carry_out(&world.node, &slot, &to, &plan).await
-    };
-    let vault = fail_over("offsite").await.unwrap();
+    let branch = backup(&world, &vault, &[body(1, 50_000), body(7, 70_000)]).await;
+    let (world, vault) = left_behind(world, vault, "data-1", ("onsite", "offsite")).await;
     show(&folder, "onsite");
     let left = world.node.sites.open(&site("onsite")).await.unwrap().site;
     let (here, there): (Arc<dyn SiteReader>, Arc<dyn SiteReader>) =
         (vault.primary.site.clone(), left.clone());
     let state = vault.state().clone();
     let fork = find_fork(&here, &there, &state).await.unwrap().unwrap();
+    let certificates = world.node.placement.certificates(state.header.vault).await;
     let credentials = Credentials {
         coordinator: "closer".into(),
         key: world.key.clone(),
-        certificate: Certificate::decode(&certificates[0]).unwrap(),
+        certificate: Certificate::decode(&certificates.unwrap()[0]).unwrap(),
     };
     let claimant = vault.claimant;
     let context = &world.context;
@@ -287,14 +289,63 @@ async fn a_branch_of_a_site_that_is_the_primary_again_comes_back() {
         .await
         .unwrap();
     hide(&folder, "offsite");
-    let vault = fail_over("onsite").await.unwrap();
-    assert!(!vault.state().catalog.snapshots.contains_key(&branch));
-    let salvaged = bring_back(&world, &vault, "onsite").await;
+    let vault = fail_over(&world, "onsite").await;
+    assert!(!vault.state().catalog.snapshots.contains_key(&branch.0));
+    (world, vault, all.remove(0), branch)
+}
+
+/// The owner that a failover left behind saved its fold while it was cut off. The site comes back, and whoever opens it must
+/// not begin with that fold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_that_was_saved_in_a_branch_is_not_gone_on_from() {
+    let story = begin().await;
+    let folder = story.world.folder.path().to_owned();
+    hide(&folder, "offsite");
+    // Another epoch, all of which is a branch.
+    let Story { world, vault, .. } = story.restart().await;
+    backup(&world, &vault, &[body(7, 70_000)]).await;
+    checkpoint(&vault).await;
+    let (world, vault) = left_behind(world, vault, "data-2", ("onsite", "offsite")).await;
+    show(&folder, "onsite");
+    assert_eq!(bring_back(&world, &vault, "onsite").await.snapshots, 1);
+    world.everywhere(&vault).await;
+    let onsite: Arc<dyn SiteReader> = world.node.sites.open(&site("onsite")).await.unwrap().site;
+    let opened = open_state(&onsite, vault.header.vault, &SegmentCache::Memory).await;
+    assert_eq!(opened.unwrap().hash, vault.state().hash);
+    world.node.shut_down().await;
+}
+
+/// The branch comes back from the primary itself.
+async fn comes_back(world: &World, vault: &Arc<Vault>, (id, root, bodies): &Backup) {
+    let salvaged = bring_back(world, vault, "onsite").await;
     assert_eq!(salvaged.snapshots, 1);
     let own = site("onsite");
-    assert_eq!(world.read(&vault, Some(&own), &root).await, bodies);
-    assert!(vault.state().catalog.snapshots.contains_key(&branch));
-    show(&folder, "offsite");
+    assert_eq!(world.read(vault, Some(&own), root).await, *bodies);
+    assert!(vault.state().catalog.snapshots.contains_key(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_of_a_site_that_is_the_primary_again_comes_back() {
+    let (world, vault, _, branch) = the_primary_with_a_branch_of_its_own().await;
+    comes_back(&world, &vault, &branch).await;
+    show(world.folder.path(), "offsite");
+    world.node.shut_down().await;
+}
+
+/// No snapshot of the history needs the chunk that both share any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_branch_at_the_primary_needs_is_not_collected() {
+    let (world, vault, before, branch) = the_primary_with_a_branch_of_its_own().await;
+    show(world.folder.path(), "offsite");
+    bring_back(&world, &vault, "offsite").await;
+    trash(&vault, before.0).await;
+    for _ in 0..2 {
+        world.everywhere(&vault).await;
+        // Refused, with the reason; what counts is that the branch comes back whole.
+        let _ = world.try_collect(&vault).await;
+    }
+    comes_back(&world, &vault, &branch).await;
+    world.collect(&vault).await;
     world.node.shut_down().await;
 }
 
@@ -316,12 +367,7 @@ async fn a_replaced_site_fills_up_again() {
     let before = backup(&world, &vault, &[body(1, 50_000)]).await;
     world.everywhere(&vault).await;
     std::fs::remove_dir_all(folder.join("onsite")).unwrap();
-    let slot = world.node.find("db").unwrap();
-    let to = site("offsite");
-    let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
-    let vault = failover::carry_out(&world.node, &slot, &to, &plan)
-        .await
-        .unwrap();
+    let vault = fail_over(&world, "offsite").await;
     let after = backup(&world, &vault, &[body(2, 60_000)]).await;
     assert_eq!(
         bring_back(&world, &vault, "onsite").await,

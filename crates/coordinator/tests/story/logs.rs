@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use holdfast_coordinator::failover;
 use holdfast_coordinator::vault::Vault;
+use holdfast_coordinator::{failover, repair};
 use holdfast_format::{Certificate, ClaimNonce, Epoch, ObjectName, Position, Slot, VaultId};
 use holdfast_store::SiteReader;
 use holdfast_vault::log::claim::{Sealing, seal};
@@ -12,7 +12,7 @@ use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::{Credentials, LogReader, SegmentCache, State, open_state};
 use tokio_util::sync::CancellationToken;
 
-use crate::failback::{bring_back, hide, show};
+use crate::failback::{bring_back, fail_over, hide, show};
 use crate::world::{World, body, node, site, walk, world};
 
 /// A node that was stopped, so that its sites can be changed; and what another one needs to go on there.
@@ -97,10 +97,8 @@ async fn a_branch_is_not_mended_into_history() {
     show(&folder, "offsite");
     hide(&folder, "onsite");
     let world = stopped.start().await;
-    let (slot, to) = (world.node.find("db").unwrap(), site("offsite"));
-    let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
-    let moved = failover::carry_out(&world.node, &slot, &to, &plan).await;
-    let stopped = stop(world, moved.unwrap()).await;
+    let moved = fail_over(&world, "offsite").await;
+    let stopped = stop(world, moved).await;
     show(&folder, "onsite");
     let first = stopped.record("onsite", fork.epoch.0, fork.slot.0);
     std::fs::write(&first, "damaged").unwrap();
@@ -111,6 +109,39 @@ async fn a_branch_is_not_mended_into_history() {
     assert_eq!(vault.primary.site.name(), &site("offsite"));
     assert_ne!(std::fs::read(&mended).unwrap(), b"damaged");
     assert_eq!(std::fs::read(&first).unwrap(), b"damaged");
+    world.node.shut_down().await;
+}
+
+/// A branch that reads lies where the survivor has its seal, and older records are damaged: what mends them leaves the branch
+/// as it is, and it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_is_not_taken_for_damage() {
+    let (world, vault) = world().await;
+    world.everywhere(&vault).await;
+    let folder = world.folder.path().to_owned();
+    let fork = vault.state().chain.next();
+    hide(&folder, "offsite");
+    let (left_behind, root) = world.backup(&vault, &[body(1, 50_000)]).await;
+    let stopped = stop(world, vault).await;
+    show(&folder, "offsite");
+    hide(&folder, "onsite");
+    let world = stopped.start().await;
+    let moved = fail_over(&world, "offsite").await;
+    let stopped = stop(world, moved).await;
+    show(&folder, "onsite");
+    let first = stopped.record("onsite", fork.epoch.0, fork.slot.0);
+    let branch = std::fs::read(&first).unwrap();
+    std::fs::write(stopped.record("onsite", 1, 1), "damaged").unwrap();
+    let world = stopped.start().await;
+    let vault = world.node.vault("db").unwrap();
+    assert_eq!(vault.primary.site.name(), &site("offsite"));
+    let onsite = world.node.sites.open(&site("onsite")).await.unwrap();
+    let _ = repair::log(&vault, &onsite, None).await;
+    assert_eq!(std::fs::read(&first).unwrap(), branch);
+    assert_eq!(bring_back(&world, &vault, "onsite").await.snapshots, 1);
+    assert!(vault.state().catalog.snapshots.contains_key(&left_behind));
+    let read = world.read(&vault, Some(&site("offsite")), &root).await;
+    assert_eq!(read, [body(1, 50_000)]);
     world.node.shut_down().await;
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
 mod adversary;
+mod doubt;
 mod failback;
 #[cfg(feature = "mutation")]
 mod guards;

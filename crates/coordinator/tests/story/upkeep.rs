@@ -14,9 +14,14 @@ use holdfast_vault::{Budget, LogReader, SegmentCache, State, open_state};
 use crate::world::{World, body, node, site, walk, world};
 
 /// Makes a checkpoint and waits until it stands.
-async fn checkpoint(vault: &Arc<Vault>) {
+pub(crate) async fn checkpoint(vault: &Arc<Vault>) {
     let before = vault.state().catalog.checkpoints.last().cloned();
-    vault.collector().unwrap().tell(Checkpoint).await.unwrap();
+    vault
+        .collector()
+        .unwrap()
+        .tell(Checkpoint::Due)
+        .await
+        .unwrap();
     let mut head = vault.head.clone();
     while vault.state().catalog.checkpoints.last().cloned() == before {
         head.changed().await.unwrap();
@@ -77,7 +82,7 @@ async fn a_checkpoint_says_what_the_log_says_and_two_are_kept() {
 }
 
 /// Damages a pack at a site by one bit in its first frame.
-fn damage(world: &World, vault: &Vault, name: &str, pack: PackOrdinal) {
+pub(crate) fn damage(world: &World, vault: &Vault, name: &str, pack: PackOrdinal) {
     let id = vault.state().catalog.packs[&pack].id;
     let object = ObjectName::pack(vault.header.vault, id);
     let path = world.folder.path().join(name).join(object.as_str());
@@ -86,7 +91,7 @@ fn damage(world: &World, vault: &Vault, name: &str, pack: PackOrdinal) {
     std::fs::write(&path, bytes).unwrap();
 }
 
-fn data_pack(vault: &Vault) -> PackOrdinal {
+pub(crate) fn data_pack(vault: &Vault) -> PackOrdinal {
     let state = vault.state();
     let mut packs = state.catalog.packs.iter();
     *packs.find(|(_, pack)| pack.kind == 0).unwrap().0

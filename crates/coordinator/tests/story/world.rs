@@ -253,6 +253,15 @@ impl World {
     }
 
     pub(crate) async fn collect(&self, vault: &Arc<Vault>) -> (bool, Vec<Progress>) {
+        let (done, all) = self.try_collect(vault).await;
+        (done.unwrap(), all)
+    }
+
+    /// Gives what was told too; a collection may be refused.
+    pub(crate) async fn try_collect(
+        &self,
+        vault: &Arc<Vault>,
+    ) -> (holdfast_coordinator::Result<bool>, Vec<Progress>) {
         let (progress, mut said) = mpsc::channel(64);
         let (reply, done) = oneshot::channel();
         let message = Collect {
@@ -266,7 +275,7 @@ impl World {
         while let Some(one) = said.recv().await {
             all.push(one);
         }
-        (done.await.unwrap().unwrap(), all)
+        (done.await.unwrap(), all)
     }
 }
 

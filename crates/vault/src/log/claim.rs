@@ -3,11 +3,13 @@
 //! State: one takeover under way, with the fold that it carries along. It writes a seal and a claim, nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_context::Context;
 use holdfast_format::fact::{Claim, Seal};
 use holdfast_format::{Epoch, ObjectName, Position, Record, Sealed, Slot};
 use holdfast_store::{Kind, Put, Site};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::reader::LogReader;
@@ -15,6 +17,10 @@ use super::takeover::{self, Claimant, Slotted};
 use super::writer::{Credentials, RETRY_PAUSE, body};
 use crate::error::{Error, Result};
 use crate::fold::State;
+
+/// How long a site may fail before the takeover is given up: whoever waits for it may have another site to go to. Nothing is
+/// safer or less safe for it.
+const FAILING_MAX: Duration = Duration::from_secs(60);
 
 /// How closing an epoch ended.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub(super) struct Claiming<'a> {
     pub(super) state: State,
     /// The claim as it was put.
     pub(super) written: Option<Record>,
+    /// Since when the site fails, and how it failed last.
+    failing: Option<(Instant, String)>,
 }
 
 impl<'a> Claiming<'a> {
@@ -87,6 +95,7 @@ impl<'a> Claiming<'a> {
             claimant,
             state,
             written: None,
+            failing: None,
         })
     }
 
@@ -110,9 +119,39 @@ impl<'a> Claiming<'a> {
                 return Err(Error::Unavailable("the coordinator is stopping".into()));
             }
             let event = self.carry_out(effect).await?;
+            self.give_up_late(event)?;
             (now, effect) = self.claimant.step(now, event);
         }
         Ok(now)
+    }
+
+    /// Gives up a takeover whose site does not get well. What was put may still land: then it is as if the claimant had died
+    /// there, and whoever comes next goes on above its epoch.
+    fn give_up_late(&mut self, event: takeover::Event) -> Result<()> {
+        use takeover::Event;
+        match (event, &self.failing) {
+            // That nothing is there says nothing of whether it can be put.
+            (Event::Read(Slotted::Absent), _) => Ok(()),
+            (Event::Unreadable | Event::NotDone | Event::Unknown, Some((since, why)))
+                if since.elapsed() >= FAILING_MAX =>
+            {
+                Err(Error::Unavailable(format!(
+                    "the log at site {} could not be taken over for {} s: {why}",
+                    self.site.name(),
+                    FAILING_MAX.as_secs()
+                )))
+            }
+            (Event::Unreadable | Event::NotDone | Event::Unknown, _) => Ok(()),
+            (Event::Read(_) | Event::Created | Event::Exists, _) => {
+                self.failing = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn fails(&mut self, why: String) {
+        let since = self.failing.take().map(|(since, _)| since);
+        self.failing = Some((since.unwrap_or_else(Instant::now), why));
     }
 
     async fn carry_out(&mut self, effect: takeover::Effect) -> Result<takeover::Event> {
@@ -152,6 +191,7 @@ impl<'a> Claiming<'a> {
             Ok(None) => return Ok(takeover::Event::Read(Slotted::Absent)),
             Err(Error::Unavailable(why)) => {
                 tracing::warn!(site = %self.site.name(), why, "the log cannot be read yet");
+                self.fails(why);
                 return Ok(takeover::Event::Unreadable);
             }
             Err(error) => return Err(error),
@@ -248,6 +288,7 @@ impl<'a> Claiming<'a> {
             }
             Err(error) => {
                 tracing::warn!(site = %self.site.name(), %error, "the log cannot be written yet");
+                self.fails(error.to_string());
                 if error.is_determinate() {
                     takeover::Event::NotDone
                 } else {

@@ -5,6 +5,7 @@
 //! coordinator and by rescue from each site alone.
 
 use super::Cell;
+use super::objects::Kind;
 use super::stage::{SITES, Stage};
 
 /// Makes the off-site the primary.
@@ -55,6 +56,17 @@ impl Cell {
             let codes = self.severity().rescue_afterwards(damaged);
             self.check_restore("rescue", stage, target, &ran, codes);
         }
+        if matches!(self.kind, Kind::Checkpoint | Kind::Segment) {
+            self.mend_saved_folds(stage);
+        }
+    }
+
+    /// A saved fold that no site has whole is replaced: nothing stays to be told of.
+    fn mend_saved_folds(&mut self, stage: &Stage) {
+        let ran = stage.run_without_identity(&["verify", "--vault", "db", "--repair"]);
+        self.check("verify --repair", &ran, &[0, 3]);
+        let ran = stage.run_without_identity(&["verify", "--vault", "db"]);
+        self.check("verify afterwards", &ran, &[0]);
     }
 
     /// A failover that is refused for damage at its target is done once that is mended.

@@ -22,7 +22,7 @@
 //! | session key, packs | 3 | 3, names the files | 3 | 0, sends again what is lost of a pack | 0; 3 if a key is lost | 0; what was sent again lets a damaged pack go | 0 |
 //! | record, seal, claim | 3 | 1, the vault is not open | 1 | waits | 1, not open | 1 | 1 |
 //! | last record, missing | the log is one record shorter | 1 | 0 | 0 | 0 | expire 0; collect 1 until the session that lost its commit is ended | 0 |
-//! | covered record, checkpoint, segment | 0 | 0 | 3 | 0 | 0 | 0 | 0 |
+//! | covered record, checkpoint, segment | 0 | 0 | 3; a checkpoint is replaced by `verify --repair`, and then 0 | 0 | 0 | 0 | 0 |
 //!
 //! Where one member **lags** behind the primary by a backup:
 //!
