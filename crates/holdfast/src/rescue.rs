@@ -183,7 +183,13 @@ pub(crate) async fn run(call: &Call, command: RescueCommand) -> Outcome<Exit> {
                 bytes: info.bytes,
                 keys,
             };
-            restoring::run(call, source, wanted, &args.restoring).await
+            let ended = restoring::run(call, source, wanted, &args.restoring).await?;
+            // The latest that is seen here need not be the latest that there is.
+            let may_be_older = matches!(args.snapshot, SnapshotName::Latest);
+            Ok(match ended {
+                Exit::Done if may_be_older && vault.vault.damage().is_some() => Exit::Partial,
+                ended => ended,
+            })
         }
     }
 }
