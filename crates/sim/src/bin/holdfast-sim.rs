@@ -11,21 +11,31 @@ use holdfast_sim::plan::{Focus, Plan};
 use holdfast_sim::shrink::shrink;
 use tokio::time::Instant;
 
+/// Seeds and histories stay far from where they would overflow.
+const SEED_MAX: u64 = u64::MAX / 4;
+
+/// A year.
+const MINUTES_MAX: u64 = 366 * 24 * 60;
+
+/// With --without, so many seeds are tried at most.
+#[cfg(feature = "mutation")]
+const SEARCHED_MAX: u64 = 10_000;
+
 /// Simulates agents, coordinators, placement and sites under seeds, with faults, and checks I1 to I9.
 #[derive(Debug, Parser)]
 struct Options {
     /// The first seed.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     seed: u64,
-    /// How many histories; seeds count up from the first.
-    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
-    histories: u64,
+    /// How many histories; seeds count up from the first. With --without: how many seeds are tried, 10,000 at most.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=SEED_MAX))]
+    histories: Option<u64>,
     /// Ends after so many minutes. Without it and --histories, one history is run.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     minutes: Option<u64>,
     /// Threads; each runs whole histories.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: u64,
     /// Goes on after a failure, and only lists what failed.
     #[arg(long)]
     keep_going: bool,
@@ -72,8 +82,9 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(!outcome.breaches.is_empty()));
     }
     let histories = match (options.histories, options.minutes) {
-        (u64::MAX, None) => 1,
-        (histories, _) => histories,
+        (Some(histories), _) => histories,
+        (None, None) => 1,
+        (None, Some(_)) => SEED_MAX,
     };
     let began = Instant::now();
     let campaign = Campaign {
@@ -82,7 +93,7 @@ fn main() -> ExitCode {
         until: options
             .minutes
             .map(|minutes| began + Duration::from_secs(60 * minutes)),
-        threads: options.threads,
+        threads: options.threads as usize,
         keep_going: options.keep_going,
     };
     let result = campaign::carry_out(&campaign, |result, failed| {
@@ -138,16 +149,23 @@ fn survey(options: &Options, without: &str) -> ExitCode {
     use holdfast_sim::mutation::{plan, run_without, search};
     use holdfast_vault::Guard;
     let (without, beside) = without.split_once('+').unwrap_or((without, ""));
-    let of = |list: &str| -> Vec<Guard> {
-        let named = |guard: &&Guard| {
-            list == "all"
-                || list
-                    .split([',', '+'])
-                    .any(|name| format!("{guard:?}") == name)
+    let of = |list: &str| -> Result<Vec<Guard>, String> {
+        if list == "all" {
+            return Ok(Guard::ALL.to_vec());
+        }
+        let names = list.split([',', '+']).filter(|name| !name.is_empty());
+        let guard = |name: &str| {
+            let mut all = Guard::ALL.iter().copied();
+            all.find(|guard| format!("{guard:?}") == name)
+                .ok_or_else(|| name.to_owned())
         };
-        Guard::ALL.iter().filter(named).copied().collect()
+        names.map(guard).collect()
     };
-    let (guards, beside) = (of(without), of(beside));
+    let (guards, beside) = match (of(without), of(beside)) {
+        (Ok(guards), Ok(beside)) if !guards.is_empty() => (guards, beside),
+        (Err(name), _) | (_, Err(name)) => return unknown(&name),
+        _ => return unknown(""),
+    };
     let _away: Vec<_> = beside.iter().map(|guard| guard.remove()).collect();
     if let (true, Some(&guard)) = (options.trace, guards.first()) {
         let plan = plan(options.seed, guard);
@@ -157,7 +175,10 @@ fn survey(options: &Options, without: &str) -> ExitCode {
         println!("trace {}; {:?}", outcome.trace_hash, outcome.breaches);
         return ExitCode::SUCCESS;
     }
-    let seeds = options.histories.min(10_000);
+    let seeds = options
+        .histories
+        .map_or(SEARCHED_MAX, |histories| histories.min(SEARCHED_MAX));
+    let found = std::sync::atomic::AtomicUsize::new(0);
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..options.threads {
@@ -170,6 +191,7 @@ fn survey(options: &Options, without: &str) -> ExitCode {
                         Some((seed, outcome)) => {
                             let first = outcome.breaches.first().cloned().unwrap_or_default();
                             println!("{guard:?}: seed {seed}: {first}");
+                            found.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         }
                         None => println!("{guard:?}: nothing in {seeds} seeds"),
                     }
@@ -177,5 +199,22 @@ fn survey(options: &Options, without: &str) -> ExitCode {
             });
         }
     });
-    ExitCode::SUCCESS
+    // 3: of some guard nothing was found that is lost without it.
+    match found.into_inner() == guards.len() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(3),
+    }
+}
+
+/// A name that is no guard's must not look like one without which nothing is lost.
+#[cfg(feature = "mutation")]
+fn unknown(name: &str) -> ExitCode {
+    let all: Vec<String> = (holdfast_vault::Guard::ALL.iter())
+        .map(|guard| format!("{guard:?}"))
+        .collect();
+    eprintln!(
+        "no guard has the name {name:?}; there are: all, {}",
+        all.join(", ")
+    );
+    ExitCode::from(2)
 }
