@@ -26,10 +26,10 @@ impl Node {
         };
         // What does not read may be what counts: of two logs that are damaged in different places none can be opened, and
         // an old copy that can be must not be taken for all there is.
-        let header = self.list().into_iter().find(|slot| slot.header.vault == id);
+        let slot = self.list().into_iter().find(|slot| slot.header.vault == id);
         if damaged
             && only.is_none()
-            && let Some(slot) = header
+            && let Some(slot) = slot
             && self.mend_logs(&slot.header).await? > 0
         {
             return self.newest_as_is(id, only).await;

@@ -27,6 +27,9 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(1800);
 /// How long until all garbage is gone: sessions of former owners are ended after an hour.
 const CLEAN_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
+/// How often everything may be clean, and not any more once it is level.
+const CLEANED_MAX: usize = 10;
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(20);
 
@@ -60,15 +63,15 @@ pub async fn settle(
     mend(world).await?;
     level(world).await?;
     // What goes into garbage by itself meanwhile, since its time is over, has to go too.
-    loop {
+    for _ in 0..CLEANED_MAX {
         clean(world).await?;
         level(world).await?;
         if garbage(world).is_empty() {
-            break;
+            drop(owner);
+            return Ok(true);
         }
     }
-    drop(owner);
-    Ok(true)
+    Err("liveness: garbage never ends".into())
 }
 
 /// Waits until some coordinator owns the vault. Where it cannot be opened by itself, the operator names a site.

@@ -8,11 +8,9 @@ use holdfast_store::SiteReader;
 use crate::checkpoint::{SegmentCache, load};
 use crate::error::{Error, Result};
 use crate::fold::State;
+use crate::fold::catalog::CHECKPOINTS_KEPT;
 use crate::guard::Guard;
 use crate::log::reader::LogReader;
-
-/// Checkpoints that are tried before the log is folded from its first record.
-const CHECKPOINTS_TRIED: usize = 2;
 
 /// The state at the end of the log as it stands at a site.
 pub async fn open_state(
@@ -27,7 +25,8 @@ pub async fn open_state(
             site.name()
         )));
     };
-    for skip in 0..CHECKPOINTS_TRIED {
+    // Each that counts, before the log is folded from its first record.
+    for skip in 0..CHECKPOINTS_KEPT {
         match from_checkpoint(&header, site, cache, skip, &mut reader).await {
             Ok(Some(state)) => return Ok(state),
             Ok(None) => break,

@@ -154,7 +154,7 @@ impl Replicator {
         match self.head {
             Some(head) => {
                 let name = ObjectName::record(self.vault(), head);
-                Ok(self.target.get(&name).await?.is_some())
+                Ok(self.target.head(&name).await?.is_some())
             }
             None => Ok(true),
         }

@@ -12,7 +12,7 @@ use holdfast_format::pack::verify_pack;
 use holdfast_format::{Hash, ObjectName, PackOrdinal, Position, Sealed, SiteName, VaultHeader};
 use holdfast_vault::Proposal;
 use holdfast_vault::fetch::BadCopy;
-use holdfast_vault::fold::catalog::PackInfo;
+use holdfast_vault::fold::catalog::{CHECKPOINTS_KEPT, PackInfo};
 
 use crate::error::{Error, Result};
 use crate::vault::Vault;
@@ -20,9 +20,6 @@ use crate::vault::collector::Checkpoint;
 
 pub use logs::log;
 pub(crate) use logs::{between, own_branch, records};
-
-/// Saved folds that the log lets count at once.
-const CHECKPOINTS_KEPT: usize = 2;
 
 /// Repairs that run beside restores at once, at most.
 const AT_ONCE: usize = 2;

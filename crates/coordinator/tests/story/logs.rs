@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::{failover, repair};
-use holdfast_format::{Certificate, ClaimNonce, Epoch, ObjectName, Position, Slot, VaultId};
+use holdfast_format::{
+    Certificate, Chunk, ClaimNonce, Epoch, ObjectName, Position, SessionId, Slot, VaultId,
+};
 use holdfast_store::SiteReader;
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::takeover::Claimant;
@@ -83,16 +85,15 @@ async fn logs_damaged_in_different_records_mend_each_other() {
     world.node.shut_down().await;
 }
 
-/// The first record of a branch has rotted, and so has one of the survivor's. What mends the survivor's must not put the
-/// survivor's seal in the branch's first place: the rest of the branch would link to nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_branch_is_not_mended_into_history() {
+/// The primary was cut off, made one snapshot, and was left behind by a failover. Gives the branch's first record's file, and
+/// the snapshot with its root.
+async fn left_behind() -> (Stopped, PathBuf, (SessionId, Chunk)) {
     let (world, vault) = world().await;
     world.everywhere(&vault).await;
     let folder = world.folder.path().to_owned();
     let fork = vault.state().chain.next();
     hide(&folder, "offsite");
-    world.backup(&vault, &[body(1, 50_000)]).await;
+    let made = world.backup(&vault, &[body(1, 50_000)]).await;
     let stopped = stop(world, vault).await;
     show(&folder, "offsite");
     hide(&folder, "onsite");
@@ -101,6 +102,14 @@ async fn a_branch_is_not_mended_into_history() {
     let stopped = stop(world, moved).await;
     show(&folder, "onsite");
     let first = stopped.record("onsite", fork.epoch.0, fork.slot.0);
+    (stopped, first, made)
+}
+
+/// The first record of a branch has rotted, and so has one of the survivor's. What mends the survivor's must not put the
+/// survivor's seal in the branch's first place: the rest of the branch would link to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_is_not_mended_into_history() {
+    let (stopped, first, _) = left_behind().await;
     std::fs::write(&first, "damaged").unwrap();
     std::fs::write(stopped.record("offsite", 1, 1), "damaged").unwrap();
     let mended = stopped.record("offsite", 1, 1);
@@ -116,20 +125,7 @@ async fn a_branch_is_not_mended_into_history() {
 /// as it is, and it comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_is_not_taken_for_damage() {
-    let (world, vault) = world().await;
-    world.everywhere(&vault).await;
-    let folder = world.folder.path().to_owned();
-    let fork = vault.state().chain.next();
-    hide(&folder, "offsite");
-    let (left_behind, root) = world.backup(&vault, &[body(1, 50_000)]).await;
-    let stopped = stop(world, vault).await;
-    show(&folder, "offsite");
-    hide(&folder, "onsite");
-    let world = stopped.start().await;
-    let moved = fail_over(&world, "offsite").await;
-    let stopped = stop(world, moved).await;
-    show(&folder, "onsite");
-    let first = stopped.record("onsite", fork.epoch.0, fork.slot.0);
+    let (stopped, first, (snapshot, root)) = left_behind().await;
     let branch = std::fs::read(&first).unwrap();
     std::fs::write(stopped.record("onsite", 1, 1), "damaged").unwrap();
     let world = stopped.start().await;
@@ -139,7 +135,7 @@ async fn a_branch_is_not_taken_for_damage() {
     let _ = repair::log(&vault, &onsite, None).await;
     assert_eq!(std::fs::read(&first).unwrap(), branch);
     assert_eq!(bring_back(&world, &vault, "onsite").await.snapshots, 1);
-    assert!(vault.state().catalog.snapshots.contains_key(&left_behind));
+    assert!(vault.state().catalog.snapshots.contains_key(&snapshot));
     let read = world.read(&vault, Some(&site("offsite")), &root).await;
     assert_eq!(read, [body(1, 50_000)]);
     world.node.shut_down().await;

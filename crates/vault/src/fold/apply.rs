@@ -13,7 +13,8 @@ use roaring::RoaringTreemap;
 
 use super::State;
 use super::catalog::{
-    CheckpointRef, Hold, KeyInfo, Member, PackInfo, Salvaged, Session, Snapshot, Trash,
+    CHECKPOINTS_KEPT, CheckpointRef, Hold, KeyInfo, Member, PackInfo, Salvaged, Session, Snapshot,
+    Trash,
 };
 use crate::guard::Guard;
 use crate::index::Entry;
@@ -175,7 +176,7 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
                 manifest: made.manifest,
                 state: made.state,
             });
-            if catalog.checkpoints.len() > 2 {
+            if catalog.checkpoints.len() > CHECKPOINTS_KEPT {
                 catalog.checkpoints.remove(0);
             }
         }

@@ -11,6 +11,9 @@ use holdfast_format::{
 };
 use minicbor::{Decode, Encode};
 
+/// Checkpoints that count at once: the newest ones that the log names.
+pub const CHECKPOINTS_KEPT: usize = 2;
+
 /// The catalog of one vault.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
