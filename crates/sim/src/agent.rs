@@ -59,6 +59,7 @@ impl Agent {
         let mut before: Option<SessionSink> = None;
         for _ in 0..PASSES_MAX {
             let owner = world.owner_epoch();
+            let rolled_back = world.rolled_back();
             let sink = self.open(world, &context).await?;
             // Abandoned only now, so that what it sent stays.
             if let Some(before) = before.take() {
@@ -79,7 +80,7 @@ impl Agent {
                         format_args!("backup {number:?} is acknowledged"),
                     );
                     if wait_protected {
-                        self.protected(world, &sink, id).await;
+                        self.protected(world, &sink, id, rolled_back).await;
                     }
                     return Ok(id);
                 }
@@ -140,14 +141,22 @@ impl Agent {
         sink.finish(root, totals, wait_protected).await
     }
 
-    async fn protected(&self, world: &Arc<World>, sink: &SessionSink, id: SnapshotId) {
+    /// `rolled_back`: how often a disk went back to an older copy of itself before the backup began.
+    async fn protected(
+        &self,
+        world: &Arc<World>,
+        sink: &SessionSink,
+        id: SnapshotId,
+        rolled_back: u64,
+    ) {
         let protected = tokio::time::timeout(PROTECTED_WITHIN, sink.protected()).await;
         if matches!(protected, Ok(Ok(_))) {
             world.model().protect(&id);
             world.trace.count("backups protected");
             world.trace.say(&self.name, format_args!("it is protected"));
-            // Copies that were damaged on purpose, or never written, are found by the scrubber: not yet.
-            if !world.is_damaged() {
+            // Copies that were damaged on purpose, or never written, are found by the scrubber: not yet. A disk that goes back in the
+            // last moment is met at the next record.
+            if !world.is_damaged() && rolled_back == world.rolled_back() {
                 check::protected(world, id).await;
             }
         }

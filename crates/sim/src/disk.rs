@@ -51,6 +51,8 @@ pub struct Disk {
     name: SiteName,
     url: String,
     objects: Mutex<BTreeMap<String, Object>>,
+    /// What somebody copied of it.
+    copy: Mutex<Option<BTreeMap<String, Object>>>,
     condition: Mutex<Condition>,
     /// Which disk it is: a replaced one bears no mark of a site until somebody makes it one.
     mark: Mutex<(u64, bool)>,
@@ -67,6 +69,7 @@ impl Disk {
             name: SiteName::new(name).expect("a simulated site has a plain name"),
             url: format!("memory:{name}"),
             objects: Mutex::default(),
+            copy: Mutex::default(),
             condition: Mutex::default(),
             mark: Mutex::new((0, true)),
         })
@@ -148,8 +151,33 @@ impl Disk {
     /// The disk is replaced by an empty one.
     pub fn replace_disk(&self) {
         lock(&self.objects).clear();
+        *lock(&self.copy) = None;
         let mut mark = lock(&self.mark);
         *mark = (mark.0 + 1, false);
+    }
+
+    /// Somebody copies what lies there.
+    pub fn copy(&self) {
+        *lock(&self.copy) = Some(lock(&self.objects).clone());
+    }
+
+    /// What it would lack, or hold otherwise, if it went back to its copy; `None` without one.
+    pub fn newer_than_copy(&self) -> Option<Vec<String>> {
+        let copy = lock(&self.copy);
+        let copy = copy.as_ref()?;
+        let objects = lock(&self.objects);
+        let newer = objects.iter().filter(|(name, object)| {
+            let older = copy.get(*name);
+            older.is_none_or(|older| older.body != object.body)
+        });
+        Some(newer.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// It goes back to its copy.
+    pub fn roll_back(&self) {
+        if let Some(copy) = lock(&self.copy).take() {
+            *lock(&self.objects) = copy;
+        }
     }
 
     /// Which disk it is, if it is a site; with `create`, it becomes one.

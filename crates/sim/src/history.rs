@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::{AGENTS, Agent};
 use crate::check;
-use crate::disk::Rot;
+use crate::disk::{Disk, Rot};
 use crate::operator;
 use crate::plan::{Act, Plan};
 use crate::restore;
@@ -314,6 +314,12 @@ impl History {
             }
             Act::Rot(n) => rot(&world, site(n)),
             Act::Replace(n) => replace(&world, site(n)),
+            Act::Copy(n) => {
+                if let Some(disk) = world.disk(site(n)) {
+                    disk.copy();
+                }
+            }
+            Act::RollBack(n) => roll_back(&world, site(n)),
             Act::Jump(n, minutes) => {
                 world.clock_of(coordinator(n)).jump(minutes * 60_000);
                 world.trace.count("fault: Jump");
@@ -402,19 +408,12 @@ fn replace(world: &World, site: &str) {
     let Some(disk) = world.disk(site) else { return };
     let own = folds.get(disk.site_name());
     let primary = own.and_then(|state| state.catalog.primary.clone());
-    // What lies only here is not lost by a disk that somebody replaces on purpose.
-    let others = world
-        .disks
-        .iter()
-        .filter(|other| other.site_name() != disk.site_name());
-    let elsewhere = |name: &String| {
-        let there = disk.read(name);
-        others.clone().any(|other| other.read(name) == there)
-    };
     let mut needed = disk.names("/packs/");
     needed.extend(disk.names("/log/"));
     needed.extend(disk.names("/keys/"));
-    if own.is_none() || primary.as_ref() == Some(disk.site_name()) || !needed.iter().all(elsewhere)
+    if own.is_none()
+        || primary.as_ref() == Some(disk.site_name())
+        || !is_elsewhere(world, disk, &needed)
     {
         return;
     }
@@ -423,4 +422,40 @@ fn replace(world: &World, site: &str) {
     world
         .trace
         .say("history", format_args!("{site} has an empty disk now"));
+}
+
+/// Whether another disk has the same of all these: what lies only here is not lost by what somebody does to a disk.
+fn is_elsewhere(world: &World, disk: &Disk, names: &[String]) -> bool {
+    let others = world
+        .disks
+        .iter()
+        .filter(|other| other.site_name() != disk.site_name());
+    names.iter().all(|name| {
+        let here = disk.read(name);
+        others.clone().any(|other| other.read(name) == here)
+    })
+}
+
+/// The disk of a site goes back to an older copy of itself, if what it lacks then lies elsewhere.
+fn roll_back(world: &World, site: &str) {
+    let Some(disk) = world.disk(site) else { return };
+    let Some(newer) = disk.newer_than_copy().filter(|newer| !newer.is_empty()) else {
+        return;
+    };
+    // Saved folds only save work.
+    let needed = newer.into_iter().filter(|name| {
+        let kinds = ["/packs/", "/log/", "/keys/"];
+        kinds.iter().any(|kind| name.contains(kind))
+    });
+    let needed: Vec<String> = needed.collect();
+    if !is_elsewhere(world, disk, &needed) {
+        return;
+    }
+    world.watch.rolled_back(disk);
+    disk.roll_back();
+    world.trace.count("fault: RollBack");
+    world.trace.say(
+        "history",
+        format_args!("{site} lacks {} objects now", needed.len()),
+    );
 }

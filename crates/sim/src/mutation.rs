@@ -16,22 +16,23 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::PackBeforeRecord, 13, "liveness"),
     (Guard::KeyBeforeRecord, 172, "liveness"),
     (Guard::PromisesKept, 3, "promise"),
-    (Guard::MarkBroughtUpToDate, 67, "promise"),
-    (Guard::CondemningNotKnown, 40, "promise"),
-    (Guard::HoldInTheTurn, 3, "I9"),
+    (Guard::MarkBroughtUpToDate, 58, "promise"),
+    (Guard::CondemningNotKnown, 4, "promise"),
+    (Guard::HoldInTheTurn, 2, "I9"),
     (Guard::HomesStay, 118, "liveness"),
     (Guard::KeysInUseStay, 1, "I1"),
     (Guard::CondemnedEverywhere, 1, "I5"),
     (Guard::NamedBeforeRecord, 13, "I1"),
-    (Guard::SalvagedFirst, 42, "I9"),
+    (Guard::SalvagedFirst, 9, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
+    (Guard::PreviousStands, 3, "I1"),
 ];
 
 /// Guards that others stand behind: the guard, those that are taken away with it, the seed, and how the breach begins. With the
 /// others alone away the same history loses nothing.
 pub const FOUND_BESIDE: &[(Guard, &[Guard], u64, &str)] = &[
-    (Guard::ChildrenFirst, &[Guard::CommitChecked], 57, "I1"),
-    (Guard::CommitChecked, &[Guard::ChildrenFirst], 57, "I1"),
+    (Guard::ChildrenFirst, &[Guard::CommitChecked], 2404, "I1"),
+    (Guard::CommitChecked, &[Guard::ChildrenFirst], 2404, "I1"),
     (
         Guard::FormerSessionsFirst,
         &[
@@ -39,7 +40,7 @@ pub const FOUND_BESIDE: &[(Guard, &[Guard], u64, &str)] = &[
             Guard::ChildrenFirst,
             Guard::CommitChecked,
         ],
-        23,
+        78,
         "I1",
     ),
 ];
@@ -104,10 +105,8 @@ pub fn plan(seed: u64, guard: Guard) -> Plan {
         | Guard::SealBeforeDrain
         | Guard::OthersGathered
         | Guard::LastPrimaryAsked => Focus::Branches,
-        Guard::DoubtKeeps
-        | Guard::CopyVerified
-        | Guard::PrimaryHealed
-        | Guard::BranchIsNoDamage => Focus::Damage,
+        Guard::DoubtKeeps | Guard::CopyVerified | Guard::BranchIsNoDamage => Focus::Damage,
+        Guard::PrimaryHealed | Guard::PreviousStands => Focus::Older,
         Guard::CondemnedEverywhere
         | Guard::NamedBeforeRecord
         | Guard::OnlyFoldedCopied

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::operator;
-use crate::process::Process;
+use crate::process::{LEASE, Process};
 use crate::world::{COORDINATORS, SITES, World};
 
 /// How long what was under way may take to end.
@@ -56,6 +56,8 @@ pub async fn settle(
             .map_err(|_| format!("liveness: this did not come to an end: {name}"))?
             .ok();
     }
+    // A lease that was lost before is noticed by then: who owns the vault does not change any more.
+    tokio::time::sleep(LEASE * 3).await;
     let owner = owned(world).await?;
     if !bring_back(world).await? {
         return Ok(false);

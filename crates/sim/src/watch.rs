@@ -23,6 +23,9 @@ struct Inner {
     vault: Option<VaultId>,
     disks: Vec<Arc<Disk>>,
     folds: BTreeMap<SiteName, Followed>,
+    /// Where the logs ended at sites that went back to older copies of themselves. What is missing there since stands elsewhere
+    /// and comes back; until then such a log forbids nothing.
+    ended: BTreeMap<SiteName, Position>,
     breaches: Vec<String>,
     trace: Option<Trace>,
 }
@@ -74,6 +77,11 @@ impl Watch {
                 .folds
                 .iter()
                 .filter(|(_, f)| f.state.chain.head.is_some());
+            let reached = |(site, f): &(&SiteName, &Followed)| {
+                let ended = inner.ended.get(*site);
+                ended.is_none_or(|ended| f.state.chain.head.is_some_and(|head| head >= *ended))
+            };
+            let folds = folds.filter(reached);
             let logs: Vec<(&SiteName, &State)> = folds.map(|(site, f)| (site, &f.state)).collect();
             let allowed = match name.as_pack(vault) {
                 Some(pack) => invariant::i5_pack_may_go(&logs, pack),
@@ -90,6 +98,20 @@ impl Watch {
                 "{why}: {process} deletes {} at {site}",
                 plain(name.as_str())
             ));
+        }
+    }
+
+    /// A disk is about to go back to an older copy of itself.
+    pub fn rolled_back(&self, disk: &Disk) {
+        let mut inner = self.inner();
+        if let Some(vault) = inner.vault {
+            inner.follow(vault);
+        }
+        let site = disk.site_name();
+        let head = inner.folds.get(site).and_then(|f| f.state.chain.head);
+        if let Some(head) = head {
+            let ended = inner.ended.entry(site.clone()).or_insert(head);
+            *ended = (*ended).max(head);
         }
     }
 

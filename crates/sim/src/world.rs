@@ -192,6 +192,12 @@ impl World {
         })
     }
 
+    /// How often a disk went back to an older copy of itself so far.
+    pub fn rolled_back(&self) -> u64 {
+        let counts = self.trace.counts();
+        counts.get("fault: RollBack").copied().unwrap_or(0)
+    }
+
     /// The vault's name.
     pub fn vault_name(&self) -> String {
         VAULT.into()

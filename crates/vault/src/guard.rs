@@ -81,6 +81,8 @@ pub enum Guard {
     PrimaryHealed,
     /// A site that a failover left behind is not taken for the primary.
     LastPrimaryAsked,
+    /// Nothing is put behind a record that is not there any more: a site may have been rolled back.
+    PreviousStands,
     /// A record that reads and differs is a branch, never overwritten as damage.
     BranchIsNoDamage,
 }
@@ -125,6 +127,7 @@ impl Guard {
         Self::EpochsNeverReused,
         Self::PrimaryHealed,
         Self::LastPrimaryAsked,
+        Self::PreviousStands,
         Self::BranchIsNoDamage,
     ];
 

@@ -24,6 +24,12 @@ use copying::{Effect, Event, Shared, judge};
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
 
+/// Where every log begins.
+const FIRST: Position = Position {
+    epoch: Epoch(1),
+    slot: Slot(0),
+};
+
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -92,17 +98,13 @@ impl Replicator {
             Standing::Prefix(head) => head,
             Standing::Diverged(why) => return Ok(Err(why)),
         };
-        let first = Position {
-            epoch: Epoch(1),
-            slot: Slot(0),
-        };
         let mut this = Self {
             source,
             target,
             state,
             budget,
             head,
-            next: first,
+            next: FIRST,
             bad: Mutex::default(),
             wrong: Mutex::default(),
         };
@@ -116,18 +118,62 @@ impl Replicator {
             {
                 return Ok(Err(Diverged::Sealed(head)));
             }
-            this.next = match at_head.as_ref().and_then(Record::seal) {
-                Some(seal) => Position {
-                    epoch: seal.next_epoch,
-                    slot: Slot(0),
-                },
-                None => Position {
-                    epoch: head.epoch,
-                    slot: head.slot.next(),
-                },
-            };
+            this.stand_behind(head, at_head.as_ref()).await?;
         }
         Ok(Ok(this))
+    }
+
+    /// Goes on behind the last record that the member has.
+    ///
+    /// ORDER: a disk that went back to an older copy of itself while a record was put there may have it, and not what stood before
+    /// it or what it names. So the last record is looked at again with all that it names; and if it follows nothing there, everything.
+    async fn stand_behind(&mut self, head: Position, record: Option<&Record>) -> Result<()> {
+        self.next = match record.and_then(Record::seal) {
+            Some(seal) => Position {
+                epoch: seal.next_epoch,
+                slot: Slot(0),
+            },
+            None if Guard::PreviousStands.stands() => head,
+            None => Position {
+                epoch: head.epoch,
+                slot: head.slot.next(),
+            },
+        };
+        if Guard::PreviousStands.stands()
+            && let Some(record) = record
+            && !self.follows(record).await?
+        {
+            tracing::warn!(
+                site = %self.target.name(), record = %head,
+                "what stood before this record is missing: the disk was rolled back. All that lies there is looked at again"
+            );
+            (self.head, self.next) = (None, FIRST);
+        }
+        Ok(())
+    }
+
+    /// Whether the record before a record is there.
+    async fn follows(&self, record: &Record) -> Result<bool> {
+        let at = record.position();
+        let before = |slot| Position { slot, ..at };
+        if let Some(slot) = at.slot.0.checked_sub(1) {
+            let name = ObjectName::record(self.vault(), before(Slot(slot)));
+            return Ok(self.target.head(&name).await?.is_some());
+        }
+        let mut there = LogReader::new(self.target.clone(), self.vault());
+        let epochs = there.epochs().await?.into_iter().rev();
+        for epoch in epochs.filter(|epoch| *epoch < at.epoch) {
+            let last = match there.branch(epoch).await? {
+                Some(branch) => Some(branch.ends_at),
+                None => there.slots(epoch, Slot(0)).await?.last().map(|at| at.slot),
+            };
+            let Some(slot) = last else { continue };
+            let seal = there.read(Position { epoch, slot }).await?;
+            if seal.is_some_and(|seal| seal.hash == record.body.previous) {
+                return Ok(true);
+            }
+        }
+        Ok(at == FIRST)
     }
 
     fn vault(&self) -> holdfast_format::VaultId {
@@ -183,8 +229,12 @@ impl Replicator {
                 false => Ok(Ok(Step::Level)),
             };
         };
+        if Guard::PreviousStands.stands() && !self.still_stands().await? {
+            return Err(self.rolled_back(at));
+        }
         let name = ObjectName::record(vault, at);
-        let mut header_due = self.head.is_none();
+        let is_first = self.head.is_none();
+        let mut header_due = is_first;
         let (mut now, mut effect) = copying::start();
         loop {
             // The vault's header stands at a member before anything else does.
@@ -223,6 +273,10 @@ impl Replicator {
             copying::State::Sealed => return Ok(Err(Diverged::Sealed(at))),
             other => return Err(Error::Bug(format!("a copy ended as {other:?}"))),
         }
+        // ORDER: looked at again once the record stands. A disk that went back meanwhile has the record, and not what it stands on.
+        if Guard::PreviousStands.stands() {
+            self.look_back(&record, is_first).await?;
+        }
         self.head = Some(at);
         self.next = match record.seal() {
             Some(seal) => Position {
@@ -235,6 +289,32 @@ impl Replicator {
             },
         };
         Ok(Ok(Step::Copied(at)))
+    }
+
+    /// Whether what a record that was just put stands on is there still; what it names is put again where it is not.
+    async fn look_back(&self, record: &Record, is_first: bool) -> Result<()> {
+        if is_first {
+            self.put_header().await?;
+        }
+        if self.copy_named(record).await? && self.copy_named(record).await? {
+            return Err(Error::Corrupt(format!(
+                "site {} does not keep what is written to it: what record {} names was put there twice, and is missing",
+                self.target.name(),
+                record.position()
+            )));
+        }
+        match self.follows(record).await? {
+            true => Ok(()),
+            false => Err(self.rolled_back(record.position())),
+        }
+    }
+
+    fn rolled_back(&self, next: Position) -> Error {
+        Error::Corrupt(format!(
+            "site {} has lost what stood before record {next}: its disk was rolled back, or is an older copy of itself. It is copied \
+             again",
+            self.target.name()
+        ))
     }
 
     async fn look(&self, record: &Record) -> Result<Event> {

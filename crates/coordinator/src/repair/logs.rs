@@ -12,6 +12,7 @@ use holdfast_format::{
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::{Guard, LogReader, State};
 
+use super::named;
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 
@@ -113,9 +114,10 @@ impl<'a> Part<'a> {
     }
 
     /// Puts what is pending in its place; gives how much it was.
-    async fn write(&mut self, id: VaultId) -> Result<u64> {
+    async fn write(&mut self, id: VaultId, others: &[Arc<dyn SiteReader>]) -> Result<u64> {
         let mut written = 0;
         for record in self.pending.drain(..) {
+            named::put_back(id, &record, self.opened, others).await?;
             let (site, at) = (self.opened.site.name(), record.position());
             tracing::error!(%site, %at, "a bad record was repaired from another site's log");
             let (name, good) = (ObjectName::record(id, at), record.sealed());
@@ -135,6 +137,8 @@ impl<'a> Part<'a> {
 pub(crate) async fn between(header: &VaultHeader, sites: &[Opened]) -> Result<u64> {
     let id = header.vault;
     let mut state = State::start(header.clone());
+    let readers = sites.iter().map(|opened| opened.site.clone());
+    let readers: Vec<Arc<dyn SiteReader>> = readers.map(|site| site as _).collect();
     let mut parts = Vec::new();
     for opened in sites {
         match Part::of(opened, id).await {
@@ -167,7 +171,7 @@ pub(crate) async fn between(header: &VaultHeader, sites: &[Opened]) -> Result<u6
         let Some(record) = good else { break };
         for (part, found) in parts.iter_mut().zip(found) {
             match found {
-                Found::Follows(_) => repaired += part.write(id).await?,
+                Found::Follows(_) => repaired += part.write(id, &readers).await?,
                 Found::Other => {
                     part.branched = true;
                     part.pending.clear();
@@ -183,7 +187,7 @@ pub(crate) async fn between(header: &VaultHeader, sites: &[Opened]) -> Result<u6
         let is_walked =
             |end: Position| walked.get(&end.epoch).is_some_and(|slot| *slot >= end.slot);
         if part.end.is_some_and(is_walked) {
-            repaired += part.write(id).await?;
+            repaired += part.write(id, &readers).await?;
         }
     }
     Ok(repaired)
@@ -207,6 +211,7 @@ pub(crate) async fn records(
         let Some(record) = good.read(at).await? else {
             continue;
         };
+        named::put_back(id, &record, bad, &[good.site().clone()]).await?;
         tracing::error!(site = %bad.site.name(), %at, from = %good.site().name(), "a bad record was repaired");
         let name = ObjectName::record(id, at);
         bad.sweeper.replace_damaged(&name, record.sealed()).await?;

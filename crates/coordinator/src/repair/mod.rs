@@ -4,12 +4,15 @@
 //! never touches a good copy, and never a record that reads and is another's: that is a branch, not damage.
 
 mod logs;
+mod named;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{Hash, ObjectName, PackOrdinal, Position, Sealed, SiteName, VaultHeader};
+use holdfast_format::{
+    Generation, Hash, ObjectName, PackOrdinal, Position, Sealed, SiteName, VaultHeader,
+};
 use holdfast_vault::Proposal;
 use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::{CHECKPOINTS_KEPT, PackInfo};
@@ -131,6 +134,20 @@ where
             "{name} cannot be read now: {unanswered} of {members} sites do not answer, and it is missing or damaged at the others"
         )),
     })
+}
+
+/// The current object of the vault's own key, and its generation: without it nobody can read anything in the vault.
+pub async fn vault_key(vault: &Arc<Vault>) -> Result<(Generation, bytes::Bytes)> {
+    let current = {
+        let state = vault.state();
+        let set = state.catalog.recipients.as_ref();
+        set.map(|set| (set.generation, set.vault_key))
+    };
+    let (generation, hash) =
+        current.ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?;
+    let name = ObjectName::vault_key(vault.header.vault, generation);
+    let object = good_copy(vault, &name, has_hash(hash)).await?;
+    Ok((generation, object))
 }
 
 fn mend_objects_beside<G>(vault: &Arc<Vault>, name: &ObjectName, bad: Vec<SiteName>, is_good: G)

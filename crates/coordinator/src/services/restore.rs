@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{Stream as FutureStream, StreamExt};
 use holdfast_format::fact::{Cover, HoldPlaced, HoldReleased};
-use holdfast_format::{ChunkKind, Frame, HoldId, ObjectName, Ordinal, Scope, SiteName};
+use holdfast_format::{ChunkKind, Frame, HoldId, Ordinal, Scope, SiteName};
 use holdfast_proto::v1;
 use holdfast_proto::v1::fetch_response::Kind as Given;
 use holdfast_proto::v1::restore_server::Restore;
@@ -127,15 +127,7 @@ impl Service {
             by_restore: true,
         };
         self.hold(&vault, fact).await?;
-        let recipients = {
-            let state = vault.state();
-            let set = state.catalog.recipients.as_ref();
-            set.map(|set| (set.generation, set.vault_key))
-        };
-        let (generation, hash) =
-            recipients.ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?;
-        let name = ObjectName::vault_key(vault.header.vault, generation);
-        let vault_key = repair::good_copy(&vault, &name, repair::has_hash(hash)).await?;
+        let (generation, vault_key) = repair::vault_key(&vault).await?;
         Ok(v1::OpenRestoreResponse {
             snapshot: Some(snapshot),
             vault_id: vault.header.vault.0.to_vec().into(),

@@ -317,43 +317,32 @@ impl Service {
         request: v1::GetKeyObjectRequest,
     ) -> Result<v1::GetKeyObjectResponse> {
         let vault = self.node.vault(&request.vault)?;
-        let id = vault.header.vault;
-        let (name, generation, hash) = if request.key.is_empty() {
-            let current = {
-                let state = vault.state();
-                let set = state.catalog.recipients.as_ref();
-                set.map(|set| (set.generation, set.vault_key))
-            };
-            let (generation, hash) =
-                current.ok_or_else(|| Error::Missing("the vault's list of recipients".into()))?;
+        if request.key.is_empty() {
+            let (generation, object) = repair::vault_key(&vault).await?;
             if request.generation != 0 && Generation(request.generation) != generation {
                 return Err(Error::Missing(format!(
                     "generation {} of the vault's key object (the current one is {})",
                     request.generation, generation.0
                 )));
             }
-            (ObjectName::vault_key(id, generation), generation, hash)
-        } else {
-            let key = id16(&request.key, "a key id", KeyId)?;
-            let known = vault
-                .state()
-                .catalog
-                .keys
-                .get(&key)
-                .map(|info| info.reference);
-            let reference = known.ok_or_else(|| Error::Missing(format!("key {key}")))?;
-            let generation = reference.generation;
-            (
-                ObjectName::session_key(id, key, generation),
-                generation,
-                reference.hash,
-            )
+            return Ok(v1::GetKeyObjectResponse {
+                generation: generation.0,
+                hash: Hash::of(&object).0.to_vec().into(),
+                object,
+            });
+        }
+        let key = id16(&request.key, "a key id", KeyId)?;
+        let known = {
+            let state = vault.state();
+            state.catalog.keys.get(&key).map(|info| info.reference)
         };
-        let object = repair::good_copy(&vault, &name, repair::has_hash(hash)).await?;
+        let reference = known.ok_or_else(|| Error::Missing(format!("key {key}")))?;
+        let name = ObjectName::session_key(vault.header.vault, key, reference.generation);
+        let is_good = repair::has_hash(reference.hash);
         Ok(v1::GetKeyObjectResponse {
-            object,
-            generation: generation.0,
-            hash: hash.0.to_vec().into(),
+            object: repair::good_copy(&vault, &name, is_good).await?,
+            generation: reference.generation.0,
+            hash: reference.hash.0.to_vec().into(),
         })
     }
 }

@@ -1,19 +1,20 @@
 //! Verification without keys: every object that the log names, at every member, against the log.
 //!
 //! State: that of one run. It changes nothing but, where asked, bad copies for good ones; and it says by record what it
-//! learnt: snapshots that were read back whole at a site, and chunks that no site can give any more.
+//! learnt: snapshots that were read back whole at a site, and chunks that no site can give any more ([`lost`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod lost;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
 use holdfast_format::pack::verify_pack;
-use holdfast_format::{Hash, ObjectName, Ordinal, PackOrdinal, Position, SiteName, SnapshotId};
+use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, SnapshotId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
 use holdfast_store::{Opened, SiteReader};
-use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::{KeyInfo, PackInfo};
 use holdfast_vault::{LogReader, Proposal, State};
 use roaring::RoaringTreemap;
@@ -56,6 +57,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         findings: 0,
         repaired: 0,
         bad: BTreeMap::new(),
+        bad_keys: BTreeMap::new(),
         closures: None,
     };
     for name in &members {
@@ -102,6 +104,17 @@ impl Finding {
     }
 }
 
+/// What a small object is a part of.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// Of nothing.
+    Alone,
+    /// Of the saved fold that covers so much: it can be made anew.
+    OfFold(Position),
+    /// It is a data key: what is under it needs it.
+    OfKey(KeyId),
+}
+
 /// A verification under way.
 struct Check<'a> {
     vault: Arc<Vault>,
@@ -114,6 +127,8 @@ struct Check<'a> {
     repaired: u64,
     /// At how many members each pack was found bad and stayed so.
     bad: BTreeMap<PackOrdinal, usize>,
+    /// At how many members each data key was found bad and stayed so.
+    bad_keys: BTreeMap<KeyId, usize>,
     /// What each snapshot reaches; made when the first bad pack is met.
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
 }
@@ -158,7 +173,8 @@ impl Check<'_> {
             let reference = key.reference;
             let id = vault.header.vault;
             let object = ObjectName::session_key(id, reference.key, reference.generation);
-            self.hashed(name, opened, object, reference.hash, None)
+            let part = Part::OfKey(reference.key);
+            self.hashed(name, opened, object, reference.hash, part)
                 .await?;
         }
         let of_vault = {
@@ -168,7 +184,7 @@ impl Check<'_> {
         };
         if let Some((generation, hash)) = of_vault {
             let object = ObjectName::vault_key(vault.header.vault, generation);
-            self.hashed(name, opened, object, hash, None).await?;
+            self.hashed(name, opened, object, hash, Part::Alone).await?;
         }
         self.checkpoints(name, opened, head).await?;
         for (ordinal, pack) in packs.iter().filter(|(_, pack)| pack.added <= head) {
@@ -252,7 +268,7 @@ impl Check<'_> {
         // The record that makes one count comes after what it covers; a member that ends in between lacks it rightly.
         for kept in counting.iter().filter(|kept| kept.covers < head) {
             let object = ObjectName::checkpoint(id, kept.covers);
-            let fold = Some(kept.covers);
+            let fold = Part::OfFold(kept.covers);
             self.hashed(name, opened, object.clone(), kept.manifest, fold)
                 .await?;
             let Ok(Some(bytes)) = opened.site.get(&object).await else {
@@ -270,29 +286,35 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// A small object whose hash the log gives; `fold`: it is a part of the saved fold that covers so much.
+    /// A small object whose hash the log gives, and what it is a part of.
     async fn hashed(
         &mut self,
         name: &SiteName,
         opened: &Opened,
         object: ObjectName,
         hash: Hash,
-        fold: Option<Position>,
+        part: Part,
     ) -> Result<()> {
-        let what = match opened.site.get(&object).await {
+        let (what, is_damage) = match opened.site.get(&object).await {
             Ok(Some(bytes)) if Hash::of(&bytes) == hash => return Ok(()),
-            Ok(Some(_)) => "it does not have the hash that the log gives".to_owned(),
-            Ok(None) => "it is missing".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(Some(_)) => ("it does not have the hash that the log gives".into(), true),
+            Ok(None) => ("it is missing".into(), true),
+            Err(error) => (error.to_string(), false),
         };
         let mut finding = Finding::of(object.as_str(), what);
         if self.request.repair {
             let mending = repair::object(&self.vault, name, &object, repair::has_hash(hash));
-            let outcome = match (mending.await, fold) {
-                (Err(_), Some(covers)) => repair::replace_fold(&self.vault, covers).await,
+            let outcome = match (mending.await, part) {
+                (Err(_), Part::OfFold(covers)) => repair::replace_fold(&self.vault, covers).await,
                 (outcome, _) => outcome,
             };
             finding.repaired = mended(name, outcome);
+        }
+        if let (Part::OfKey(key), false) = (part, finding.repaired) {
+            if is_damage {
+                *self.bad_keys.entry(key).or_default() += 1;
+            }
+            finding.snapshots = self.snapshots_under(key).await;
         }
         self.find(name, finding).await
     }
@@ -347,29 +369,6 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The snapshots that need anything of a pack.
-    async fn snapshots_of(&mut self, pack: &PackInfo) -> Vec<SnapshotId> {
-        if self.closures.is_none() {
-            let state = self.vault.state().clone();
-            let reach = move || {
-                let snapshots = state.catalog.snapshots.iter();
-                let closures = snapshots.map(|(id, snapshot)| {
-                    let mut reached = RoaringTreemap::new();
-                    state.index.close(&mut reached, [snapshot.root]);
-                    (*id, reached)
-                });
-                closures.collect::<Vec<_>>()
-            };
-            self.closures = Some(self.vault.context.run_blocking(reach).await);
-        }
-        let holds: RoaringTreemap = pack.ordinals().map(|ordinal| ordinal.0).collect();
-        let closures = self.closures.iter().flatten();
-        closures
-            .filter(|(_, reached)| !reached.is_disjoint(&holds))
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
     /// Says which snapshots were read back whole at a site.
     async fn say_verified(&self, name: &SiteName, head: holdfast_format::Position) -> Result<()> {
         let fresh: Vec<SnapshotId> = {
@@ -393,45 +392,6 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Packs that were bad at every member that was asked: which of their chunks can nobody give?
-    async fn name_lost(&mut self, members: usize) -> Result<()> {
-        let asked_all = members == self.vault.state().catalog.members.len();
-        let mut lost: BTreeSet<Ordinal> = BTreeSet::new();
-        let bad = std::mem::take(&mut self.bad);
-        for ordinal in bad.into_iter().filter(|(_, n)| *n == members && asked_all) {
-            let read = {
-                let state = self.vault.state();
-                let Some(pack) = state.catalog.packs.get(&ordinal.0).cloned() else {
-                    continue;
-                };
-                let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-                for chunk in pack.ordinals().filter(|chunk| state.index.is_live(*chunk)) {
-                    if let (Some(entry), Some(id)) =
-                        (state.index.entry(chunk), state.index.id(chunk))
-                        && entry.pack == ordinal.0
-                    {
-                        frames.entry(entry.frame).or_default().push(id);
-                    }
-                }
-                PackRead {
-                    ordinal: ordinal.0,
-                    pack,
-                    frames,
-                }
-            };
-            let sites = self.vault.read_sites(None).await?;
-            // A reader without memory: a footer that it kept from before the damage would hide it.
-            let reader = FrameReader::new(self.vault.header.vault);
-            let fetched = reader.fetch(&sites, &read).await;
-            let state = self.vault.state();
-            let gone = fetched.lost.iter().map(|(id, _)| id);
-            let gone = gone.filter(|id| !fetched.doubtful.contains(id));
-            lost.extend(gone.filter_map(|id| state.find(&read.pack.scope, id)));
-        }
-        let lost: Vec<Ordinal> = lost.into_iter().collect();
-        repair::name_lost(&self.vault, lost, "verify").await
     }
 }
 

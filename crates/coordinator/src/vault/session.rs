@@ -28,6 +28,7 @@ use super::Vault;
 use super::upload::put_pack;
 use super::writer::ProposeError;
 use crate::error::{Error, Result};
+use crate::repair;
 
 /// Batches on their way to the primary at once.
 const BATCHES_MAX: usize = 2;
@@ -111,6 +112,19 @@ pub struct Batch {
     up_to: u64,
 }
 
+/// A backup of which nobody could read a byte is refused. What a site that does not answer holds is not known, and stops nothing.
+async fn ensure_readable(vault: &Arc<Vault>) -> Result<()> {
+    match repair::vault_key(vault).await {
+        Err(Error::Corrupt(why)) => Err(Error::Corrupt(format!(
+            "vault {name} takes no backup, for nobody could read it: the vault's own key, {why}. Bring back a site or a copy of one \
+             that has it and run `holdfast verify --vault {name} --repair`; without it, what the vault holds cannot be read \
+             either, and backups need a new vault",
+            name = vault.header.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a session, or goes on with one.
 pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
     let slot = vault.session_slot(request.session);
@@ -163,6 +177,7 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
             )));
         }
         None => {
+            ensure_readable(vault).await?;
             // ORDER: the key stands at the primary before the record that names it.
             let name = ObjectName::session_key(
                 vault.header.vault,

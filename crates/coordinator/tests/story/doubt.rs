@@ -1,11 +1,12 @@
 //! What is not known to be good stays where it is, and what is not known to be history is not gone on with.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::replica::Standing;
-use holdfast_format::fact::{MemberJoined, SnapshotsTrashed};
+use holdfast_format::fact::{MemberJoined, PolicySet, SnapshotsTrashed};
 use holdfast_format::{ObjectName, Position, SnapshotId};
 use holdfast_vault::Proposal;
 
@@ -196,4 +197,48 @@ async fn a_site_that_was_left_behind_is_not_taken_for_the_primary() {
     assert_eq!(vault.primary.site.name(), &site("offsite"));
     assert!(vault.state().catalog.snapshots.contains_key(&last));
     again.shut_down().await;
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (here, there) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&here, &there),
+            false => drop(std::fs::copy(&here, &there).unwrap()),
+        }
+    }
+}
+
+/// The primary, and then the member, is swapped for an older copy of itself while the vault is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_an_older_copy_is_not_gone_on_behind() {
+    for name in ["onsite", "offsite"] {
+        let (world, vault) = world().await;
+        world.backup(&vault, &[body(1, 50_000)]).await;
+        world.everywhere(&vault).await;
+        let (there, older) = (
+            world.folder.path().join(name),
+            world.folder.path().join("older"),
+        );
+        copy(&there, &older);
+        let (lost, root) = world.backup(&vault, &[body(2, 60_000)]).await;
+        world.everywhere(&vault).await;
+        std::fs::remove_dir_all(&there).unwrap();
+        std::fs::rename(&older, &there).unwrap();
+        // Of a primary it is refused, and the vault is taken anew.
+        let busy = PolicySet {
+            text: "version = 1".into(),
+            who: "test".into(),
+        };
+        let _ = vault.append(Proposal::Policy(busy)).await;
+        world.node.find_and_take().await;
+        let vault = world.node.vault("db").unwrap();
+        world.everywhere(&vault).await;
+        assert_eq!(vault.snapshot_state(&lost), "protected");
+        let read = world.read(&vault, Some(&site(name)), &root).await;
+        assert_eq!(read, [body(2, 60_000)]);
+        world.node.shut_down().await;
+    }
 }

@@ -12,7 +12,7 @@ use holdfast_format::fact::{Cover, HoldPlaced};
 use holdfast_format::{Certificate, Chunk, HoldId, SessionId};
 use holdfast_store::SiteReader;
 use holdfast_vault::branch::{close_branch, find_fork};
-use holdfast_vault::replicate::Replicator;
+use holdfast_vault::replicate::{Replicator, Step};
 use holdfast_vault::{Budget, Credentials, LogReader, Proposal, SegmentCache, open_state};
 
 use crate::doubt::trash;
@@ -250,6 +250,9 @@ async fn a_deposed_owner_does_not_take_the_survivors_seal_for_its_record() {
     assert!(branch.follow(&mut state).await.is_err());
     assert!(state.chain.head > before);
     *fold.write().unwrap() = state;
+    // The last one that the member has is looked at again.
+    let again = replicator.step(None).await.unwrap().unwrap();
+    assert_eq!(Some(again), before.map(Step::Copied));
     let fenced = replicator.step(None).await.unwrap().unwrap_err();
     assert!(fenced.fences(epoch), "{fenced:?}");
     assert_eq!(replicator.head(), before);

@@ -60,6 +60,10 @@ const ASKED_FOR: &[(Guard, &str)] = &[
         Guard::LastPrimaryAsked,
         "doubt::a_site_that_was_left_behind_is_not_taken_for_the_primary",
     ),
+    (
+        Guard::PreviousStands,
+        "doubt::a_site_that_is_an_older_copy_is_not_gone_on_behind",
+    ),
 ];
 
 /// The guard, the one that stands behind it, and the story that fails without both and with either.

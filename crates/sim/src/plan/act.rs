@@ -58,6 +58,10 @@ pub enum Act {
     Rot(usize),
     /// The disk of a site that only follows is replaced by an empty one.
     Replace(usize),
+    /// Somebody copies the disk of a site.
+    Copy(usize),
+    /// The disk of a site goes back to what was copied.
+    RollBack(usize),
     /// The vault moves to a site; with the flag, whatever is left behind.
     FailOver(usize, bool),
     /// What was left behind is brought back.
@@ -97,6 +101,8 @@ impl fmt::Display for Act {
             Self::Full(n, false) => write!(f, "{} has room", s(n)),
             Self::Rot(n) => write!(f, "an object rots at {}", s(n)),
             Self::Replace(n) => write!(f, "the disk of {} is replaced", s(n)),
+            Self::Copy(n) => write!(f, "the disk of {} is copied", s(n)),
+            Self::RollBack(n) => write!(f, "the disk of {} goes back to its copy", s(n)),
             Self::FailOver(n, true) => write!(f, "fail over to {}, accepting loss", s(n)),
             Self::FailOver(n, false) => write!(f, "fail over to {}", s(n)),
             Self::FailBack => f.write_str("fail back"),

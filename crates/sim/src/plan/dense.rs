@@ -22,17 +22,20 @@ pub enum Focus {
     Damage,
     /// A member that is away while things are collected.
     Away,
+    /// Sites that go back to older copies of themselves.
+    Older,
 }
 
 impl Focus {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Reuse,
         Self::Owners,
         Self::Holds,
         Self::Branches,
         Self::Damage,
         Self::Away,
+        Self::Older,
     ];
 }
 
@@ -143,6 +146,22 @@ impl Plan {
                 Act::Down(1, false),
                 Act::FailOver(1, true),
                 Act::FailBack,
+            ],
+            Focus::Older => &[
+                Act::BackUp(0, false),
+                Act::Copy(1),
+                Act::BackUp(1, true),
+                Act::RollBack(1),
+                Act::BackUp(2, false),
+                Act::Copy(0),
+                Act::ForgetLast,
+                Act::BackUp(0, true),
+                Act::RollBack(0),
+                Act::Collect,
+                Act::BackUp(1, false),
+                Act::Crash(0),
+                Act::Boot(0),
+                Act::RollBack(1),
             ],
         };
         plan.push(&chance, Act::Storm(true));

@@ -11,7 +11,7 @@ use holdfast_format::codec::LEVEL;
 use holdfast_format::record::Facts;
 use holdfast_format::{
     Certificate, ClaimNonce, Epoch, Fact, ObjectName, Position, Record, RecordBody, Sealed,
-    SecretKey,
+    SecretKey, VaultId,
 };
 use holdfast_store::{Put, Site};
 use tokio_util::sync::CancellationToken;
@@ -155,6 +155,7 @@ impl Writer {
             Record::make(body, &self.credentials.key)?
         };
         let name = ObjectName::record(record.body.vault, record.position());
+        self.look_back(record.body.vault).await?;
         let (mut now, mut effect) = append::start();
         let mut tries = 0u32;
         loop {
@@ -209,6 +210,7 @@ impl Writer {
             }
             (now, effect) = append::step(now, event);
         }
+        self.look_back(record.body.vault).await?;
         // ORDER: folded only once it stands at the primary: nothing that others see may rest on a record that is not there.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = state.take(&record) {
@@ -218,6 +220,43 @@ impl Writer {
             )));
         }
         Ok(record)
+    }
+
+    /// Whether the last record is still there.
+    ///
+    /// ORDER: before the next one is put, and again before it counts. A site that was rolled back, or swapped for an older copy of
+    /// itself, lacks the last ones: what was put behind the gap would stand on nothing, and be told to be safe. Whoever takes the
+    /// vault anew puts back what the members hold.
+    async fn look_back(&mut self, vault: VaultId) -> Result<()> {
+        let head = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.chain.head
+        };
+        let Some(head) = head.filter(|_| Guard::PreviousStands.stands()) else {
+            return Ok(());
+        };
+        let name = ObjectName::record(vault, head);
+        let mut tries = 0u32;
+        loop {
+            tries = tries.saturating_add(1);
+            match self.site.head(&name).await {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => {
+                    self.ended = true;
+                    return Err(Error::Corrupt(format!(
+                        "site {} has lost record {head}, which stood there: its disk was rolled back, or is an older copy of \
+                         itself. What the members hold is put back",
+                        self.site.name()
+                    )));
+                }
+                Err(error) => {
+                    if tries.is_power_of_two() {
+                        tracing::warn!(site = %self.site.name(), %error, tries, "the last record cannot be looked for yet");
+                    }
+                    self.pause().await?;
+                }
+            }
+        }
     }
 
     /// Whether nothing is appended any more.

@@ -62,14 +62,16 @@ impl Replicator {
         }
     }
 
-    pub(super) async fn copy_named(&self, record: &Record) -> Result<()> {
+    /// Whether anything had to be put.
+    pub(super) async fn copy_named(&self, record: &Record) -> Result<bool> {
         let vault = self.vault();
+        let mut put = false;
         for fact in &record.body.facts.0 {
             match fact {
-                Fact::SessionOpened(open) => self.copy_key(&open.key).await?,
+                Fact::SessionOpened(open) => put |= self.copy_key(&open.key).await?,
                 Fact::RecipientsSet(set) => {
                     let name = ObjectName::vault_key(vault, set.generation);
-                    self.copy_hashed(&name, set.vault_key).await?;
+                    put |= self.copy_hashed(&name, set.vault_key).await?;
                 }
                 Fact::PacksAdded(added) => {
                     let packs: Vec<PackInfo> = {
@@ -93,19 +95,19 @@ impl Replicator {
                         .map(|pack| self.copy_pack(pack))
                         .buffer_unordered(COPIES_MAX);
                     while let Some(copied) = copies.next().await {
-                        copied?;
+                        put |= copied?;
                     }
                 }
                 Fact::CheckpointMade(made) => {
-                    self.copy_checkpoint(made.covers, made.manifest).await?
+                    put |= self.copy_checkpoint(made.covers, made.manifest).await?;
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(put)
     }
 
-    async fn copy_key(&self, key: &KeyRef) -> Result<()> {
+    async fn copy_key(&self, key: &KeyRef) -> Result<bool> {
         let named = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             let known = state.catalog.keys.get(&key.key);
@@ -115,14 +117,14 @@ impl Replicator {
         match wanted(named) {
             Wanted::Must => {}
             Wanted::WhileThere if self.source.head(&name).await?.is_some() => {}
-            Wanted::WhileThere | Wanted::Not => return Ok(()),
+            Wanted::WhileThere | Wanted::Not => return Ok(false),
         }
         match self.copy_hashed(&name, key.hash).await {
             // A key outlives what was sealed under it while a member may hold a branch, and this member may be the one: a key
             // that is lost and unused must not keep it from ever following.
             Err(Error::Corrupt(why)) if !self.has_wrong() && !self.is_key_used(key) => {
                 tracing::warn!(site = %self.target.name(), why, "a key that nothing uses is not copied");
-                Ok(())
+                Ok(false)
             }
             copied => copied,
         }
@@ -138,11 +140,11 @@ impl Replicator {
             || packs.any(|pack| pack.condemned.is_none() && pack.keys.contains(&key.key))
     }
 
-    /// Copies a small object whose hash the log gives.
-    async fn copy_hashed(&self, name: &ObjectName, hash: Hash) -> Result<()> {
+    /// Copies a small object whose hash the log gives; whether it had to be put.
+    async fn copy_hashed(&self, name: &ObjectName, hash: Hash) -> Result<bool> {
         let there = self.target.get(name).await?;
         if there.as_ref().is_some_and(|there| Hash::of(there) == hash) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(object) = self.source.get(name).await? else {
             return Err(Error::Corrupt(format!(
@@ -159,14 +161,15 @@ impl Replicator {
         if there.is_some() {
             return Err(self.note_wrong(name, Sealed::copied(object)));
         }
-        put_same(self.target.as_ref(), name, &Sealed::copied(object)).await
+        put_same(self.target.as_ref(), name, &Sealed::copied(object)).await?;
+        Ok(true)
     }
 
-    async fn copy_pack(&self, pack: PackInfo) -> Result<()> {
+    async fn copy_pack(&self, pack: PackInfo) -> Result<bool> {
         let name = ObjectName::pack(self.vault(), pack.id);
         let there = self.target.head(&name).await?;
         if there.as_ref().is_some_and(|info| info.size == pack.len) {
-            return Ok(());
+            return Ok(false);
         }
         let _share = self
             .budget
@@ -175,7 +178,7 @@ impl Replicator {
         let Some(object) = self.source.get(&name).await? else {
             // Swept meanwhile? Then the state says so by now, and it is not missed.
             if !self.is_live(&pack) {
-                return Ok(());
+                return Ok(false);
             }
             let why = format!("pack {} is missing at site {}", pack.id, self.source.name());
             self.note_bad(pack);
@@ -187,7 +190,7 @@ impl Replicator {
             // Given up since, it is no more missed than one that was swept: what is damaged for good must not keep the member
             // from ever following.
             if !self.is_live(&pack) {
-                return Ok(());
+                return Ok(false);
             }
             let (id, site) = (pack.id, self.source.name());
             let why = format!("pack {id} at site {site}: {error}");
@@ -198,7 +201,7 @@ impl Replicator {
             return Err(self.note_wrong(&name, Sealed::copied(object)));
         }
         self.target.put_pack(&name, Sealed::copied(object)).await?;
-        Ok(())
+        Ok(true)
     }
 
     fn is_live(&self, pack: &PackInfo) -> bool {
@@ -207,20 +210,20 @@ impl Replicator {
         packs.any(|known| known.id == pack.id && known.condemned.is_none())
     }
 
-    async fn copy_checkpoint(&self, covers: Position, hash: Hash) -> Result<()> {
+    async fn copy_checkpoint(&self, covers: Position, hash: Hash) -> Result<bool> {
         let vault = self.vault();
         let name = ObjectName::checkpoint(vault, covers);
         // An older checkpoint may be gone at the primary; the member does without it.
         let Some(object) = self.source.get(&name).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let manifest = Manifest::open(vault, covers, hash, &object)?;
         for segment in &manifest.segments {
             let name = ObjectName::segment(vault, segment.hash);
             match self.copy_hashed(&name, segment.hash).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 // What the primary has lost of a saved fold the member does without.
-                Err(Error::Corrupt(_)) if !self.has_wrong() => return Ok(()),
+                Err(Error::Corrupt(_)) if !self.has_wrong() => return Ok(false),
                 Err(error) => return Err(error),
             }
         }

@@ -18,8 +18,8 @@
 //! | kind | rescue | restore | verify | backup | takeover | expire, collect | failover |
 //! |---|---|---|---|---|---|---|---|
 //! | header | 1 | 1 | 1 | 1 | 1, the vault is not open | 1 | 1 |
-//! | the vault's key | 1 | 1 | 3 | 0 | 0, nobody can read | 0 | 0 |
-//! | session key, packs | 3 | 3, names the files | 3 | 0, sends again what is lost of a pack | 0; 3 if a key is lost | 0; what was sent again lets a damaged pack go | 0 |
+//! | the vault's key | 1 | 1 | 3 | 1, refused: nobody could read it | 0, nobody can read | 0 | 0 |
+//! | session key, packs | 3 | 3, names the files | 3 | 0, sends again what is lost of a pack or under a key; the new snapshot is whole | 0 | 0; what was sent again lets a damaged pack go | 0 |
 //! | record, seal, claim | 3 | 1, the vault is not open | 1 | waits | 1, not open | 1 | 1 |
 //! | last record, missing | the log is one record shorter | 1 | 0 | 0 | 0 | expire 0; collect 1 until the session that lost its commit is ended | 0 |
 //! | covered record, checkpoint, segment | 0 | 0 | 3; a checkpoint is replaced by `verify --repair`, and then 0 | 0 | 0 | 0 | 0 |
@@ -132,13 +132,6 @@ impl Severity {
         }
     }
 
-    pub(crate) fn backup(self, place: Place, is_open: bool) -> Codes {
-        match (self, place) {
-            (Self::All, Place::Both) if !is_open => &[1, 124],
-            _ => &[0],
-        }
-    }
-
     pub(crate) fn rescue_afterwards(self, damaged: bool) -> Codes {
         match (self, damaged) {
             (_, false) | (Self::Nothing, true) => &[0],
@@ -163,6 +156,14 @@ impl Cell {
 
     fn is_pack_or_key(&self) -> bool {
         self.severity() == Severity::Some
+    }
+
+    pub(super) fn backup(&self, is_open: bool) -> Codes {
+        match (self.severity(), self.place) {
+            (Severity::All, Place::Both) if !is_open => &[1, 124],
+            _ if self.kind == Kind::VaultKey && self.place.is_both() => &[1],
+            _ => &[0],
+        }
     }
 
     pub(super) fn expire(&self, is_open: bool) -> Codes {

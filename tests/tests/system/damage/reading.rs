@@ -47,13 +47,13 @@ impl Cell {
 
         stage.write_new_file();
         let ran = stage.backup(is_open, &[]);
-        self.check("backup", &ran, severity.backup(self.place, is_open));
+        self.check("backup", &ran, self.backup(is_open));
         let lost_all = severity == Severity::All && self.place.is_both();
         if ran.code == 0 && !lost_all {
             let id = ran.json["snapshot"].as_str().unwrap_or_default().to_owned();
-            let (start, new) = (["restore", "--vault", "db"], stage.new_file_path());
-            let more = [id.as_str(), "--target", "new", "--include", new.as_str()];
-            let ran = stage.run(&[&start[..], &more].concat());
+            // All of it: what was lost of the snapshots before was sent again.
+            let ran = stage.run(&["restore", "--vault", "db", &id, "--target", "new"]);
+            self.check("restore the new snapshot", &ran, &[0]);
             if !stage.new_file_is_right("new") {
                 self.tell("restore", "the new file is not what was backed up", &ran);
             }

@@ -216,11 +216,6 @@ impl Stage {
         fs::write(self.at("tree").join(NEW_FILE), noise(6, 4000)).unwrap();
     }
 
-    /// Its path.
-    pub(crate) fn new_file_path(&self) -> String {
-        self.at("tree").join(NEW_FILE).display().to_string()
-    }
-
     /// Whether it was restored as it is.
     pub(crate) fn new_file_is_right(&self, target: &str) -> bool {
         let path = self.at("tree").join(NEW_FILE);

@@ -1,0 +1,127 @@
+//! What a verification found bad at every member: which snapshots need it, and which chunks nobody can give any more.
+//!
+//! State: that of the run. Of a site that did not answer nothing is concluded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_format::{KeyId, Ordinal, PackOrdinal, SnapshotId};
+use holdfast_vault::fetch::{FrameReader, PackRead};
+use holdfast_vault::fold::catalog::PackInfo;
+use roaring::RoaringTreemap;
+
+use super::Check;
+use crate::error::Result;
+use crate::repair;
+
+impl Check<'_> {
+    /// The snapshots that need anything of a pack.
+    pub(super) async fn snapshots_of(&mut self, pack: &PackInfo) -> Vec<SnapshotId> {
+        if self.closures.is_none() {
+            let state = self.vault.state().clone();
+            let reach = move || {
+                let snapshots = state.catalog.snapshots.iter();
+                let closures = snapshots.map(|(id, snapshot)| {
+                    let mut reached = RoaringTreemap::new();
+                    state.index.close(&mut reached, [snapshot.root]);
+                    (*id, reached)
+                });
+                closures.collect::<Vec<_>>()
+            };
+            self.closures = Some(self.vault.context.run_blocking(reach).await);
+        }
+        let holds: RoaringTreemap = pack.ordinals().map(|ordinal| ordinal.0).collect();
+        let closures = self.closures.iter().flatten();
+        closures
+            .filter(|(_, reached)| !reached.is_disjoint(&holds))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The snapshots that need anything under a data key.
+    pub(super) async fn snapshots_under(&mut self, key: KeyId) -> Vec<SnapshotId> {
+        let packs = self.packs_under(key);
+        let mut all = BTreeSet::new();
+        for (_, pack) in &packs {
+            all.extend(self.snapshots_of(pack).await);
+        }
+        all.into_iter().collect()
+    }
+
+    fn packs_under(&self, key: KeyId) -> Vec<(PackOrdinal, PackInfo)> {
+        let state = self.vault.state();
+        let packs = state.catalog.packs.iter();
+        packs
+            .filter(|(_, pack)| pack.condemned.is_none() && pack.keys.contains(&key))
+            .map(|(ordinal, pack)| (*ordinal, pack.clone()))
+            .collect()
+    }
+
+    /// Names what nobody can give any more, of what was bad at every one of the `members` that were asked.
+    pub(super) async fn name_lost(&mut self, members: usize) -> Result<()> {
+        if members < self.vault.state().catalog.members.len() {
+            return Ok(());
+        }
+        let mut lost: BTreeSet<Ordinal> = BTreeSet::new();
+        let bad_packs = std::mem::take(&mut self.bad).into_iter();
+        for pack in bad_packs.filter_map(|(pack, n)| (n == members).then_some(pack)) {
+            lost.extend(self.lost_of_pack(pack).await?);
+        }
+        let bad_keys = std::mem::take(&mut self.bad_keys).into_iter();
+        for key in bad_keys.filter_map(|(key, n)| (n == members).then_some(key)) {
+            lost.extend(self.lost_under(key));
+        }
+        let lost: Vec<Ordinal> = lost.into_iter().collect();
+        repair::name_lost(&self.vault, lost, "verify").await
+    }
+
+    /// The chunks of a pack, bad at every member, that not even frame by frame can be read anywhere.
+    async fn lost_of_pack(&self, ordinal: PackOrdinal) -> Result<Vec<Ordinal>> {
+        let read = {
+            let state = self.vault.state();
+            let Some(pack) = state.catalog.packs.get(&ordinal).cloned() else {
+                return Ok(Vec::new());
+            };
+            let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+            for chunk in self.live_in(ordinal, &pack) {
+                if let (Some(entry), Some(id)) = (state.index.entry(chunk), state.index.id(chunk)) {
+                    frames.entry(entry.frame).or_default().push(id);
+                }
+            }
+            PackRead {
+                ordinal,
+                pack,
+                frames,
+            }
+        };
+        let sites = self.vault.read_sites(None).await?;
+        // A reader without memory: a footer that it kept from before the damage would hide it.
+        let reader = FrameReader::new(self.vault.header.vault);
+        let fetched = reader.fetch(&sites, &read).await;
+        let state = self.vault.state();
+        let gone = fetched.lost.iter().map(|(id, _)| id);
+        let gone = gone.filter(|id| !fetched.doubtful.contains(id));
+        Ok(gone
+            .filter_map(|id| state.find(&read.pack.scope, id))
+            .collect())
+    }
+
+    /// What lies under a data key: nobody can read it any more. A pack may hold frames under several keys; of those under another
+    /// one too much is named, which costs that it is sent again.
+    fn lost_under(&self, key: KeyId) -> Vec<Ordinal> {
+        let packs = self.packs_under(key).into_iter();
+        packs
+            .flat_map(|(ordinal, pack)| self.live_in(ordinal, &pack))
+            .collect()
+    }
+
+    /// The chunks that live in a pack, and not in another one by now.
+    fn live_in(&self, ordinal: PackOrdinal, pack: &PackInfo) -> Vec<Ordinal> {
+        let state = self.vault.state();
+        let live = pack.ordinals().filter(|chunk| state.index.is_live(*chunk));
+        live.filter(|chunk| {
+            let entry = state.index.entry(*chunk);
+            entry.is_some_and(|entry| entry.pack == ordinal)
+        })
+        .collect()
+    }
+}
