@@ -52,7 +52,7 @@ pub enum Error {
         why: String,
     },
     /// The request makes no sense as given.
-    #[error("{what} cannot be used: {why}")]
+    #[error("{what} is refused: {why}")]
     Invalid {
         /// What was given.
         what: String,

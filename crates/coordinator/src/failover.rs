@@ -133,13 +133,32 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
             }
         }
     };
-    Ok(Plan {
+    let plan = Plan {
         from,
         primary_answers: answers,
         why_not,
         is_damaged,
         left_behind,
         loses_nothing,
+    };
+    match slot.vault.is_none() && answers {
+        true => told_of_loss(node, id, plan).await,
+        false => Ok(plan),
+    }
+}
+
+/// The primary answers, and the vault is not open: it may lack records that it had.
+async fn told_of_loss(node: &Arc<Node>, id: VaultId, plan: Plan) -> Result<Plan> {
+    let newest = node.newest_as_is(id, None).await?;
+    let lost = node.lost_records(id, &newest.state).await?;
+    Ok(match lost.filter(|_| Guard::LossTold.stands()) {
+        None => plan,
+        Some((site, last)) => Plan {
+            why_not: format!("has lost records that stood at site {site}"),
+            left_behind: format!("records up to {last}"),
+            loses_nothing: false,
+            ..plan
+        },
     })
 }
 
@@ -164,15 +183,20 @@ async fn plan_to_open(
         )));
     };
     let newest = node.newest_as_is(slot.header.vault, None).await;
+    let lost = node.lost_records(slot.header.vault, &there).await?;
     let agreed = newest.is_ok_and(|newest| {
         newest.unread.is_empty() && newest.state.chain.hash == there.chain.hash
     });
+    let agreed = agreed && lost.is_none();
     Ok(Plan {
         why_not: "is the primary by its own log, and the vault is not open".into(),
         primary_answers: false,
         is_damaged: false,
         left_behind: match agreed {
             true => "nothing".into(),
+            false if lost.is_some() => {
+                format!("records that stood at site {from}, or at another, and are nowhere now")
+            }
             false => format!("what other sites hold and site {from} does not"),
         },
         loses_nothing: agreed,

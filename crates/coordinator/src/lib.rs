@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod failover;
+mod headers;
 pub mod lease;
 mod newest;
 pub mod node;

@@ -58,7 +58,7 @@ impl Node {
     async fn look_around(&self, id: VaultId, only: Option<&SiteName>) -> Result<Around> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
-        let (mut unread, mut damaged) = (BTreeMap::new(), false);
+        let (mut unread, mut lacking, mut damaged) = (BTreeMap::new(), Vec::new(), false);
         for (name, _, _) in self.sites.list() {
             if only.is_some_and(|only| *only != name) {
                 continue;
@@ -77,7 +77,9 @@ impl Node {
                         None => (site, state),
                     });
                 }
-                Err(Error::Missing(_)) => {}
+                Err(Error::Missing(_)) => {
+                    lacking.push(name.to_string());
+                }
                 Err(error) => {
                     damaged |= matches!(error, Error::Corrupt(_));
                     if matches!(error, Error::Unavailable(_)) {
@@ -90,6 +92,7 @@ impl Node {
         Ok(Around {
             newest: newest.map(|(site, state)| (site.name().clone(), state)),
             damaged,
+            lacking,
             unread,
         })
     }
@@ -111,6 +114,8 @@ struct Around {
     newest: Option<(SiteName, State)>,
     /// The log of some site is damaged.
     damaged: bool,
+    /// The sites that hold nothing of it.
+    lacking: Vec<String>,
     /// The sites that could not be read, each with the reason.
     unread: BTreeMap<SiteName, String>,
 }
@@ -133,8 +138,14 @@ impl Around {
                     unread: self.unread,
                 })
             }
+            // Of those that answer none has it whole, nor have all of them together: that was tried.
             None if self.damaged => Err(Error::Corrupt(format!(
-                "its log cannot be read anywhere: {trouble}"
+                "its log cannot be read anywhere: {trouble}. Bring back a site, or a copy of one, that has it whole; without one, \
+                 `holdfast rescue` reads at each site what was committed before the damage"
+            ))),
+            None if trouble.is_empty() => Err(Error::Unavailable(format!(
+                "no site holds anything of it ({}): mount their disks, or mend their URLs",
+                self.lacking.join(", ")
             ))),
             None => Err(Error::Unavailable(format!(
                 "its log cannot be read anywhere: {trouble}"

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use holdfast_context::Context;
-use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
+use holdfast_format::{Certificate, ObjectName, SecretKey, SiteName, VaultHeader, VaultId};
 use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
 use holdfast_store::OpenSites;
 use holdfast_vault::SegmentCache;
@@ -17,9 +17,10 @@ use holdfast_vault::log::reader::list_vaults;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, from_placement};
+use crate::repair;
 use crate::sites::Sites;
 use crate::taking::Take;
-use crate::vault::Vault;
+use crate::vault::{Vault, herald};
 
 /// What a node starts from.
 #[derive(Debug, Clone)]
@@ -290,6 +291,7 @@ impl Node {
                 }
             });
         futures::future::join_all(looks).await;
+        self.look_for_known().await;
     }
 
     /// Takes vaults that nobody owns; one that could not be taken is tried again after a pause that grows.
@@ -321,6 +323,7 @@ impl Node {
                 && vault.stop.is_cancelled()
             {
                 vault.end().await;
+                herald::last_word(&vault, self.placement.as_ref()).await;
                 let _ = self
                     .placement
                     .release(slot.header.vault, &self.lease())
@@ -388,10 +391,19 @@ impl Node {
                 tried: None,
             },
         );
+        let header = ObjectName::header(vault.header.vault);
+        let header = match vault.primary.site.get(&header).await {
+            Ok(Some(object)) if repair::is_header(vault, &object) => {
+                let _ = vault.header_object.set(object.clone());
+                Some(object.to_vec().into())
+            }
+            _ => None,
+        };
         let entry = VaultEntry {
             vault: vault.header.vault,
             name: vault.header.name.clone(),
             sites,
+            header,
         };
         if let Err(error) = self.placement.put_vault(&entry).await {
             tracing::warn!(%error, "the vault's entry in placement is not up to date");
@@ -460,6 +472,7 @@ impl Node {
         for slot in self.list() {
             if let Some(vault) = slot.vault {
                 vault.end().await;
+                herald::last_word(&vault, self.placement.as_ref()).await;
             }
         }
         if let Err(error) = self.placement.deregister(&self.lease()).await {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_format::{
-    Certificate, ClaimNonce, Epoch, ObjectName, Sealed, SiteName, VaultHeader, VaultId,
+    Certificate, ClaimNonce, Epoch, ObjectName, Position, Sealed, SiteName, VaultHeader, VaultId,
 };
 use holdfast_placement::Acquire;
 use holdfast_store::SiteReader;
@@ -153,6 +153,7 @@ impl Node {
             }
             self.check_primary(id, &primary, &unread).await?;
             if !is_unfinished {
+                self.check_all_is_there(id, &primary, &state).await?;
                 self.heal_primary(&primary, &newest_at, &state).await?;
             }
         }
@@ -270,6 +271,45 @@ impl Node {
         Err(Error::Unavailable(format!(
             "its primary, site {last}, cannot be read ({why}), and site {shown} was left behind. Bring {last} back, or go on at \
              {shown} with `holdfast failover --to {shown} --accept-loss`"
+        )))
+    }
+
+    /// Records that stood at a site, as the placement store was told, and are at no site that was read: disks went back to older
+    /// copies of themselves.
+    pub(crate) async fn lost_records(
+        &self,
+        id: VaultId,
+        state: &State,
+    ) -> Result<Option<(SiteName, Position)>> {
+        let told = self.placement.progress(id).await.map_err(from_placement)?;
+        let told = told.into_iter();
+        let last = told.filter_map(|(site, progress)| Some((progress.replicated?, site)));
+        let lost = last
+            .max()
+            .filter(|(last, _)| state.chain.head.is_none_or(|head| head < *last));
+        Ok(lost.map(|(last, site)| (site, last)))
+    }
+
+    /// ORDER: before anything is appended. What was acknowledged and is nowhere any more is not passed over in silence.
+    async fn check_all_is_there(
+        &self,
+        id: VaultId,
+        primary: &SiteName,
+        state: &State,
+    ) -> Result<()> {
+        let Some((site, last)) = self.lost_records(id, state).await? else {
+            return Ok(());
+        };
+        if !Guard::LossTold.stands() {
+            return Ok(());
+        }
+        let head = state
+            .chain
+            .head
+            .map_or_else(|| "nothing".into(), |head| head.to_string());
+        Err(Error::Unavailable(format!(
+            "records up to {last} stood at site {site}, and what can be read now ends at {head}: a disk was rolled back, or is an \
+             older copy. Bring back what holds them, or go on without with `holdfast failover --to {primary} --accept-loss`"
         )))
     }
 

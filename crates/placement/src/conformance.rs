@@ -111,6 +111,7 @@ fn vault(vault: VaultId, name: &str) -> VaultEntry {
         vault,
         name,
         sites: vec![site("s1"), site("s2")],
+        header: Some(vec![1, 2, 3].into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One line of the vault registry.
 
 use holdfast_format::{SiteName, VaultId, VaultName};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 /// A hint where a vault lies, so that a coordinator need not list every site. The vault's log is the truth.
@@ -16,4 +17,7 @@ pub struct VaultEntry {
     /// Its members, the primary first.
     #[n(2)]
     pub sites: Vec<SiteName>,
+    /// Its header's object, for the day when no site has it any more.
+    #[n(3)]
+    pub header: Option<ByteVec>,
 }

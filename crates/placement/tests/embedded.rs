@@ -42,6 +42,7 @@ fn entry() -> VaultEntry {
         vault: VAULT,
         name: VaultName::new("orders").unwrap(),
         sites,
+        header: None,
     }
 }
 

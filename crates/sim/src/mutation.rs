@@ -10,7 +10,7 @@ use crate::plan::{Focus, Plan};
 
 /// What was found: the guard, the seed of a history that loses something without it, and how the breach begins.
 pub const FOUND: &[(Guard, u64, &str)] = &[
-    (Guard::SealBeforeClaim, 1, "liveness"),
+    (Guard::SealBeforeClaim, 1, "I8"),
     (Guard::ClaimProven, 1, "I8"),
     (Guard::OutcomeSettled, 1, "I8"),
     (Guard::PackBeforeRecord, 13, "liveness"),
@@ -66,6 +66,7 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::BranchIsNoDamage, STORY),
     (Guard::OthersGathered, STORY),
     (Guard::LastPrimaryAsked, STORY),
+    (Guard::LossTold, STORY),
     (Guard::WholeBeforeProtected, STORY),
 ];
 

@@ -81,6 +81,8 @@ pub enum Guard {
     PrimaryHealed,
     /// A site that a failover left behind is not taken for the primary.
     LastPrimaryAsked,
+    /// A vault whose sites have lost records that stood there is not opened without a word.
+    LossTold,
     /// Nothing is put behind a record that is not there any more: a site may have been rolled back.
     PreviousStands,
     /// A record that reads and differs is a branch, never overwritten as damage.
@@ -127,6 +129,7 @@ impl Guard {
         Self::EpochsNeverReused,
         Self::PrimaryHealed,
         Self::LastPrimaryAsked,
+        Self::LossTold,
         Self::PreviousStands,
         Self::BranchIsNoDamage,
     ];

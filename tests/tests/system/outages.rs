@@ -13,6 +13,9 @@ use serde_json::Value;
 /// A restore of a small tree takes no longer, on a busy machine too.
 const SOON: Duration = Duration::from_secs(30);
 
+/// An idle primary is looked at every minute; this many times half a second.
+const LOOKS_MAX: usize = 180;
+
 fn create(ground: &Ground, coordinator: &Coordinator) -> Client {
     let user = ground.user().on(coordinator);
     let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
@@ -266,4 +269,74 @@ fn fill(ground: &Ground) {
     let mut file = fs::File::create(path).unwrap();
     let block = [1; 4096];
     while file.write_all(&block).is_ok() {}
+}
+
+/// The primary's folder is gone, and nobody writes: it shows by itself, with the way out; a verification does not call it damage.
+#[test]
+fn a_primary_that_is_gone_shows_by_itself() {
+    let ground = Ground::new();
+    let coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = create(&ground, &coordinator);
+    tree::plain_only(&ground.at("tree"), 41);
+    user.done(&words(&ground.text("tree"), &["--wait", "protected"]));
+    fs::rename(ground.at("onsite"), ground.at("away")).unwrap();
+    let primary = || {
+        let status = user.json(0, &["status"]);
+        let sites = status["vaults"][0]["sites"].as_array().unwrap().clone();
+        let primary = sites.into_iter().find(|site| site["primary"] == true);
+        primary.unwrap()
+    };
+    let mut looks = 0;
+    while primary()["reachable"] == true {
+        looks += 1;
+        assert!(looks < LOOKS_MAX, "{}", primary());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let trouble = primary()["trouble"].to_string();
+    assert!(
+        trouble.contains("holdfast failover --vault db --to offsite"),
+        "{trouble}"
+    );
+    let bare = ground.user().on(&coordinator);
+    let verified = bare.json(3, &["verify", "--vault", "db"]);
+    assert_eq!(verified["unchecked"][0]["site"], "onsite", "{verified}");
+    assert_eq!(verified["findings_count"], 0, "{verified}");
+    user.done(&["failover", "--vault", "db", "--to", "offsite"]);
+    restore_and_compare(&ground, &user, "moved", "offsite");
+}
+
+/// A record that no site has whole is met while the vault is open: once that is verified with --repair the vault opens again.
+#[test]
+fn a_record_that_no_site_has_whole_does_not_close_the_vault() {
+    let ground = Ground::new();
+    let mut coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = create(&ground, &coordinator);
+    tree::plain_only(&ground.at("tree"), 51);
+    user.done(&words(&ground.text("tree"), &["--wait", "protected"]));
+    tree::change(&ground.at("tree"), 52);
+    user.done(&words(&ground.text("tree"), &["--wait", "protected"]));
+    for site in ["onsite", "offsite"] {
+        let vault = fs::read_dir(ground.at(site)).unwrap().flatten();
+        let mut log = vault.map(|entry| entry.path().join("log"));
+        let log = log.find(|log| log.is_dir()).unwrap();
+        let record = log.join(format!("{:020}", 1)).join(format!("{:020}", 3));
+        let mut bytes = fs::read(&record).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&record, bytes).unwrap();
+    }
+    let bare = ground.user().on(&coordinator);
+    let verified = bare.json(3, &["verify", "--vault", "db", "--repair"]);
+    let what = verified["findings"].to_string();
+    assert!(what.contains("saved behind it"), "{verified}");
+    coordinator.stop();
+    coordinator.start_again();
+    restore_and_compare(&ground, &user, "opened", "onsite");
+    user.done(&["failover", "--vault", "db", "--to", "offsite"]);
+    restore_and_compare(&ground, &user, "moved", "offsite");
 }

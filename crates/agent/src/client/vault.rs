@@ -18,6 +18,8 @@ pub struct SiteInfo {
     pub primary: bool,
     /// Whether it answers.
     pub reachable: bool,
+    /// It was not asked yet.
+    pub pending: bool,
     /// Why it does not, or is not written; empty when all is well.
     pub trouble: String,
     /// The last record that stands there.
@@ -164,6 +166,7 @@ impl SiteInfo {
             url: wire.url,
             primary: wire.primary,
             reachable: wire.reachable,
+            pending: wire.pending,
             trouble: wire.trouble,
             replicated: wire.replicated.map(position),
             lag_records: wire.lag_records,

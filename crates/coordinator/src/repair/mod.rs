@@ -13,6 +13,7 @@ use holdfast_format::pack::verify_pack;
 use holdfast_format::{
     Generation, Hash, ObjectName, PackOrdinal, Position, Sealed, SiteName, VaultHeader,
 };
+use holdfast_store::Opened;
 use holdfast_vault::Proposal;
 use holdfast_vault::fetch::BadCopy;
 use holdfast_vault::fold::catalog::{CHECKPOINTS_KEPT, PackInfo};
@@ -187,6 +188,18 @@ pub(crate) async fn replace_fold(vault: &Arc<Vault>, covers: Position) -> Result
     Err(Error::Unavailable(format!(
         "the saved fold that covers {covers} is bad at every site, and no new one could be made; the log says why"
     )))
+}
+
+/// Puts the vault's header back at a site: as it stood when the vault was opened, wherever it is damaged by now.
+pub(crate) async fn header(vault: &Arc<Vault>, bad: &Opened) -> Result<()> {
+    let name = ObjectName::header(vault.header.vault);
+    match vault.header_object.get() {
+        Some(good) => {
+            let good = Sealed::copied(good.clone());
+            Ok(bad.sweeper.replace_damaged(&name, good).await?)
+        }
+        None => object(vault, bad.site.name(), &name, |b| is_header(vault, b)).await,
+    }
 }
 
 /// Whether an object is this vault's header.

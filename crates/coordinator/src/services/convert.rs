@@ -146,6 +146,7 @@ pub(super) fn vault(node: &Node, slot: &Slot) -> v1::Vault {
 /// A vault that is owned here.
 pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
     let standings = vault.standings();
+    let primary_trouble = vault.primary_trouble();
     let state = vault.state();
     let now = node.context.now_millis();
     let waiting = Waiting::of(&state).bytes();
@@ -160,9 +161,12 @@ pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
             site: name.to_string(),
             url: node.sites.url(name).unwrap_or_else(|| member.url.clone()),
             primary,
-            reachable: primary || standing.is_some_and(|s| s.reachable),
+            reachable: primary && primary_trouble.is_empty()
+                || standing.is_some_and(|s| s.reachable),
+            pending: standing.is_some_and(|s| !s.looked_at),
             trouble: match standing {
                 Some(standing) => standing.trouble.clone(),
+                None if primary && !primary_trouble.is_empty() => primary_trouble.clone(),
                 None if primary => vault.own_branch_trouble(),
                 None => String::new(),
             },

@@ -7,6 +7,7 @@ mod lost;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
+use crate::vault::collector::Checkpoint;
+
+/// So long a record of what was learnt is waited for. The verification goes on without it: its findings are worth more.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// Where progress goes.
 pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
@@ -59,14 +64,12 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         bad: BTreeMap::new(),
         bad_keys: BTreeMap::new(),
         closures: None,
+        sites_unchecked: 0,
     };
     for name in &members {
         match node.sites.open(name).await {
             Ok(opened) => check.site(name, &opened).await?,
-            Err(error) => {
-                let finding = Finding::of("(site)", error.to_string());
-                check.find(name, finding).await?;
-            }
+            Err(error) => check.skip(name, error.to_string()).await?,
         }
     }
     check.name_lost(members.len()).await?;
@@ -75,6 +78,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         bytes: check.bytes,
         findings: check.findings,
         repaired: check.repaired,
+        sites_unchecked: check.sites_unchecked,
     };
     tell(to, Said::Done(done)).await
 }
@@ -131,6 +135,8 @@ struct Check<'a> {
     bad_keys: BTreeMap<KeyId, usize>,
     /// What each snapshot reaches; made when the first bad pack is met.
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
+    /// Members that did not answer.
+    sites_unchecked: u64,
 }
 
 impl Check<'_> {
@@ -144,6 +150,21 @@ impl Check<'_> {
             what: finding.what,
             repaired: finding.repaired,
             snapshots: ids.map(|id| id.0.to_vec().into()).collect(),
+            unchecked: false,
+        };
+        tell(self.to, Said::Finding(finding)).await
+    }
+
+    /// A site that does not answer: that is no damage.
+    async fn skip(&mut self, site: &SiteName, why: String) -> Result<()> {
+        self.sites_unchecked += 1;
+        let finding = v1::VerifyFinding {
+            site: site.to_string(),
+            object: "(site)".into(),
+            what: why,
+            repaired: false,
+            snapshots: Vec::new(),
+            unchecked: true,
         };
         tell(self.to, Said::Finding(finding)).await
     }
@@ -151,6 +172,12 @@ impl Check<'_> {
     async fn site(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
         let vault = self.vault.clone();
         let before = self.findings - self.repaired;
+        let header = ObjectName::header(vault.header.vault);
+        if let Err(error) = opened.site.head(&header).await
+            && error.kind() != holdfast_store::Kind::Corrupt
+        {
+            return self.skip(name, error.to_string()).await;
+        }
         self.header(name, opened).await?;
         let head = self.log(name, opened).await?;
         let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
@@ -208,8 +235,7 @@ impl Check<'_> {
         };
         let mut finding = Finding::of(object.as_str(), what);
         if self.request.repair {
-            let mending = repair::object(&vault, name, &object, |b| repair::is_header(&vault, b));
-            finding.repaired = mended(name, mending.await);
+            finding.repaired = mended(name, repair::header(&vault, opened).await);
         }
         self.find(name, finding).await
     }
@@ -252,8 +278,28 @@ impl Check<'_> {
             false => (head, None),
         };
         finding.repaired &= again.1.is_none() && again.0 >= stands;
+        if self.request.repair && !finding.repaired {
+            finding.what.push_str(self.save_behind(again.0).await);
+        }
         self.find(name, finding).await?;
         Ok(again.0)
+    }
+
+    /// A record that no site has whole: with the fold saved behind it, the vault opens without it. Once this ownership has ended
+    /// nobody could do that any more.
+    async fn save_behind(&mut self, sound: Option<Position>) -> &'static str {
+        let Some(collector) = self.vault.collector() else {
+            return "";
+        };
+        let asked = collector.ask(Checkpoint::Thorough).await;
+        let state = self.vault.state();
+        let mut saved = state.catalog.checkpoints.iter();
+        match asked.is_ok() && saved.any(|saved| Some(saved.covers) > sound) {
+            true => {
+                "; no site has it whole. What the vault knows was saved behind it, so that it opens without"
+            }
+            false => "; no site has it whole",
+        }
     }
 
     /// Checkpoints that count, and the segments that they name: saved folds, without which opening the vault takes longer.
@@ -385,10 +431,16 @@ impl Check<'_> {
                 site: name.clone(),
                 who: "verify".into(),
             };
-            match self.vault.append(Proposal::Verified(fact)).await {
+            let saying = self.vault.append(Proposal::Verified(fact));
+            match tokio::time::timeout(RECORD_WAIT, saying).await {
                 // Collected meanwhile.
-                Ok(_) | Err(Error::Missing(_)) => {}
-                Err(error) => return Err(error),
+                Ok(Ok(_) | Err(Error::Missing(_))) => {}
+                Ok(Err(error)) => return Err(error),
+                // It stays with the writer, and the verification has not ended for that.
+                Err(_) => {
+                    tracing::warn!(site = %name, "the primary takes no record now: that snapshots were verified is not told yet");
+                    return Ok(());
+                }
             }
         }
         Ok(())

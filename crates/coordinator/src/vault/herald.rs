@@ -33,6 +33,29 @@ pub(crate) fn start(vault: &Arc<Vault>, placement: Arc<dyn Placement>) {
     });
 }
 
+/// Tells how far the primary had come, once an ownership has ended: whoever opens the vault next misses what is lost since.
+pub(crate) async fn last_word(vault: &Vault, placement: &dyn Placement) {
+    let (id, primary) = (vault.header.vault, vault.primary.site.name());
+    let head = vault.state().chain.head;
+    let Ok(told) = placement.progress(id).await else {
+        return;
+    };
+    let mut told = told.into_iter().filter(|(site, _)| site == primary);
+    if told.next().and_then(|(_, told)| told.replicated) >= head {
+        return;
+    }
+    let progress = Progress {
+        replicated: head,
+        verified: None,
+        at_millis: vault.context.now_millis(),
+        records: 0,
+        bytes: 0,
+    };
+    if let Err(error) = placement.set_progress(id, primary, progress).await {
+        tracing::debug!(site = %primary, %error, "placement was not told how far the primary is");
+    }
+}
+
 async fn tell(
     vault: &Vault,
     placement: &dyn Placement,

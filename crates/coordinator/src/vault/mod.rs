@@ -87,6 +87,10 @@ pub struct Vault {
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
     own_branch: Mutex<OwnBranch>,
+    /// Why the primary takes nothing; empty when it does.
+    primary_trouble: Seen<String>,
+    /// The header's object, as it stood when the vault was opened.
+    pub(crate) header_object: std::sync::OnceLock<bytes::Bytes>,
 }
 
 /// Whether the primary's own log holds a branch that was closed and never brought back.
@@ -117,6 +121,7 @@ impl Vault {
         let promises = Arc::new(Mutex::new(Promises::default()));
         let head_to = Latest::new(read(&shared).chain.head);
         let head = head_to.watch();
+        let primary_trouble = writer.trouble().watch();
         let writer = LogWriter::spawn_with_mailbox(
             writer::Args {
                 context: context.clone(),
@@ -153,6 +158,8 @@ impl Vault {
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),
+            primary_trouble,
+            header_object: std::sync::OnceLock::new(),
         });
         vault.follow_members();
         let collector = Collector::spawn_with_mailbox(vault.clone(), kameo::mailbox::bounded(16));
@@ -160,6 +167,7 @@ impl Vault {
         let _ = vault.collector.set(collector);
         let _ = vault.keeper.set(keeper);
         keeper::tick(&vault);
+        writer::look_now_and_then(&vault);
         vault
     }
 
@@ -336,6 +344,24 @@ impl Vault {
         };
         *own() = at.map_or(OwnBranch::None, OwnBranch::From);
         Ok(at)
+    }
+
+    /// Why the primary takes nothing now or does not answer, and what helps; empty when it does.
+    pub fn primary_trouble(&self) -> String {
+        let why = self.primary_trouble.get();
+        if why.is_empty() {
+            return why;
+        }
+        let primary = self.primary.site.name();
+        let members = self.state().catalog.members.clone();
+        let other = members.keys().find(|site| *site != primary);
+        match other {
+            Some(other) => format!(
+                "{why}. If it does not come back: `holdfast failover --vault {} --to {other}`",
+                self.header.name
+            ),
+            None => why,
+        }
     }
 
     /// What is to be done about the primary's own branch, if one is known of; empty if not.

@@ -35,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct Standing {
     /// The last record that stands there.
     pub head: Option<Position>,
+    /// Whether it was looked at since this replica began.
+    pub looked_at: bool,
     /// Whether it answered the last time.
     pub reachable: bool,
     /// Why it does not follow; empty when it does.
@@ -313,6 +315,7 @@ impl Replica {
             }
         };
         self.args.standing.send_modify(|standing| {
+            standing.looked_at = true;
             standing.reachable = true;
             standing.diverged = true;
             standing.trouble = trouble;
@@ -326,8 +329,15 @@ impl Replica {
         let known = self.args.standing.borrow().head;
         let head = known.or_else(|| vault.progress_of(&self.args.site));
         let lag = self.lag(vault, head).await;
+        // It may be the primary that does not answer.
+        let answers = match (&self.replicator, error) {
+            (_, error) if !matches!(error, Error::Unavailable(_)) => true,
+            (Some(replicator), _) => replicator.still_stands().await.is_ok(),
+            (None, _) => false,
+        };
         self.args.standing.send_modify(|standing| {
-            standing.reachable = !matches!(error, Error::Unavailable(_));
+            standing.looked_at = true;
+            standing.reachable = answers;
             standing.trouble = error.to_string();
             // Where the primary cannot be listed either, the last figures stay.
             if let Ok(lag) = lag {
@@ -385,6 +395,7 @@ impl Replica {
             let trouble = std::mem::take(&mut standing.trouble);
             *standing = Standing {
                 head,
+                looked_at: true,
                 reachable: moved || standing.reachable || trouble.is_empty(),
                 trouble: if moved { String::new() } else { trouble },
                 lag_records: lag.records,

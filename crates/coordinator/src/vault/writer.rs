@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use holdfast_context::{Context, Latest};
 use holdfast_format::{Position, Record};
@@ -19,10 +20,14 @@ use kameo::message::{Context as MessageContext, Message};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::Vault;
 use crate::error::{Error, Result};
 
 /// The most proposals that one record answers.
 const PROPOSALS_PER_RECORD_MAX: usize = 256;
+
+/// The primary is looked at so often, while nothing is appended: its being gone would show nowhere before the next backup.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a proposal does not stand in the log.
 #[derive(Debug)]
@@ -121,6 +126,65 @@ impl Message<Propose> for LogWriter {
     }
 }
 
+/// Is the primary still there? Asked when nothing is appended for a while.
+struct Look;
+
+impl Message<Look> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Look, context: &mut MessageContext<Self, ()>) {
+        // With an append under way that finds out.
+        let Some(mut writer) = self.writer.take() else {
+            return;
+        };
+        let this = context.actor_ref().clone();
+        self.context.spawn(async move {
+            let result = writer.look().await;
+            let _ = this.tell(Looked { writer, result }).await;
+        });
+    }
+}
+
+/// Starts the clockwork that has the primary looked at.
+pub(super) fn look_now_and_then(vault: &Arc<Vault>) {
+    let (stop, context) = (vault.stop.clone(), vault.context.clone());
+    let writer = vault.log_writer().downgrade();
+    context.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let Some(writer) = writer.upgrade() else {
+                return;
+            };
+            // A full mailbox is no idle writer.
+            let _ = writer.tell(Look).try_send();
+        }
+    });
+}
+
+/// The primary was looked at.
+struct Looked {
+    writer: Writer,
+    result: Result<()>,
+}
+
+impl Message<Looked> for LogWriter {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Looked, context: &mut MessageContext<Self, ()>) {
+        match message.result {
+            Ok(()) => {
+                self.writer = Some(message.writer);
+                self.begin(context.actor_ref());
+            }
+            Err(error) => self.stop_for(&error, Vec::new(), context.actor_ref()),
+        }
+    }
+}
+
 /// Move the index's memory into segments; answers with the state then.
 #[derive(Debug)]
 pub struct Settle {
@@ -208,23 +272,23 @@ impl Message<Ended> for LogWriter {
                 }
                 self.begin(context.actor_ref());
             }
-            Err(error) => {
-                tracing::error!(%error, "the log writer stops");
-                self.stop.cancel();
-                for reply in message
-                    .answered
-                    .into_iter()
-                    .chain(self.waiting.drain(..).map(|p| p.reply))
-                {
-                    let _ = reply.send(Err(ProposeError::Ended(again(&error))));
-                }
-                context.actor_ref().kill();
-            }
+            Err(error) => self.stop_for(&error, message.answered, context.actor_ref()),
         }
     }
 }
 
 impl LogWriter {
+    /// Ends this ownership.
+    fn stop_for(&mut self, error: &Error, answered: Vec<Reply>, this: &ActorRef<Self>) {
+        tracing::error!(%error, "the log writer stops");
+        self.stop.cancel();
+        let waiting = self.waiting.drain(..).map(|proposed| proposed.reply);
+        for reply in answered.into_iter().chain(waiting) {
+            let _ = reply.send(Err(ProposeError::Ended(again(error))));
+        }
+        this.kill();
+    }
+
     fn is_overfull(&self) -> bool {
         let Some(writer) = &self.writer else {
             return false;

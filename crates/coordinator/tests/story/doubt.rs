@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_coordinator::failover::{carry_out, plan};
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::replica::Standing;
 use holdfast_format::fact::{MemberJoined, PolicySet, SnapshotsTrashed};
@@ -196,6 +197,48 @@ async fn a_site_that_was_left_behind_is_not_taken_for_the_primary() {
     let vault = again.vault("db").unwrap();
     assert_eq!(vault.primary.site.name(), &site("offsite"));
     assert!(vault.state().catalog.snapshots.contains_key(&last));
+    again.shut_down().await;
+}
+
+/// Every site went back to an older copy of itself while no coordinator ran: what was acknowledged since is nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_that_have_lost_records_are_not_opened_without_a_word() {
+    let (world, vault) = world().await;
+    let (first, _) = world.backup(&vault, &[body(1, 50_000)]).await;
+    world.everywhere(&vault).await;
+    let folder = world.folder.path().to_owned();
+    for name in ["onsite", "offsite"] {
+        copy(&folder.join(name), &folder.join(format!("older-{name}")));
+    }
+    world.backup(&vault, &[body(2, 60_000)]).await;
+    world.everywhere(&vault).await;
+    drop(vault);
+    let World {
+        node: old,
+        folder: _sites,
+        context,
+        key,
+        ..
+    } = world;
+    old.shut_down().await;
+    drop(old);
+    for name in ["onsite", "offsite"] {
+        std::fs::remove_dir_all(folder.join(name)).unwrap();
+        std::fs::rename(folder.join(format!("older-{name}")), folder.join(name)).unwrap();
+    }
+    let again = node(&context, &folder, &key).await;
+    again.find_and_take().await;
+    assert!(again.vault("db").is_err());
+    let slot = again.find("db").unwrap();
+    assert!(slot.trouble.contains("--accept-loss"), "{}", slot.trouble);
+    for name in ["onsite", "offsite"] {
+        let plan = plan(&again, &slot, &site(name)).await.unwrap();
+        assert!(!plan.loses_nothing, "{plan:?}");
+    }
+    let accepted = plan(&again, &slot, &site("onsite")).await.unwrap();
+    let vault = carry_out(&again, &slot, &site("onsite"), &accepted).await;
+    let vault = vault.unwrap();
+    assert!(vault.state().catalog.snapshots.contains_key(&first));
     again.shut_down().await;
 }
 

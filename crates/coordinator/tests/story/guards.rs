@@ -61,6 +61,10 @@ const ASKED_FOR: &[(Guard, &str)] = &[
         "doubt::a_site_that_was_left_behind_is_not_taken_for_the_primary",
     ),
     (
+        Guard::LossTold,
+        "doubt::sites_that_have_lost_records_are_not_opened_without_a_word",
+    ),
+    (
         Guard::PreviousStands,
         "doubt::a_site_that_is_an_older_copy_is_not_gone_on_behind",
     ),

@@ -54,9 +54,9 @@ pub(crate) async fn run(call: &Call, args: FailbackArgs) -> Outcome {
         return Ok(Exit::Done);
     }
     output::line(format_args!(
-        "{} snapshots came back from {} records that had been left behind",
-        output::count(report.snapshots_salvaged),
-        output::count(report.records_salvaged)
+        "{} came back from {} that had been left behind",
+        output::counted(report.snapshots_salvaged, "snapshot"),
+        output::counted(report.records_salvaged, "record")
     ))?;
     for note in &report.notes {
         output::line(format_args!("  look at this: {note}"))?;

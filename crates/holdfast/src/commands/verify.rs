@@ -50,6 +50,8 @@ struct Report {
     bytes: u64,
     findings: Vec<FindingView>,
     findings_count: u64,
+    /// Sites that did not answer, each with the reason: nothing is known of what lies there.
+    unchecked: Vec<UncheckedView>,
     repaired: u64,
     snapshots: Vec<SnapshotReport>,
 }
@@ -61,6 +63,12 @@ struct FindingView {
     what: String,
     repaired: bool,
     snapshots: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct UncheckedView {
+    site: String,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,8 +104,9 @@ pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
         }
     }
     let whole = |one: &SnapshotReport| one.result.complete();
-    report.complete =
-        report.findings_count == report.repaired && report.snapshots.iter().all(whole);
+    report.complete = report.findings_count == report.repaired
+        && report.unchecked.is_empty()
+        && report.snapshots.iter().all(whole);
     show(call, &args, &report)
 }
 
@@ -153,6 +162,14 @@ async fn objects(
                     .unwrap_or_else(std::sync::PoisonError::into_inner) =
                     (objects, objects_total, bytes);
             }
+            VerifyStep::Finding(finding) if finding.unchecked => {
+                let (site, why) = (&finding.site, output::name(&finding.what));
+                call.remark(format_args!("{site} was not checked: {why}"));
+                report.unchecked.push(UncheckedView {
+                    site: finding.site,
+                    why: finding.what,
+                });
+            }
             VerifyStep::Finding(finding) => {
                 call.remark(format_args!("{}", sentence(&finding)));
                 report.findings_count += 1;
@@ -178,6 +195,7 @@ fn sentence(finding: &Finding) -> String {
     let mended = if finding.repaired { " (mended)" } else { "" };
     let hurt = match finding.snapshots.len() {
         0 => String::new(),
+        1 => "; 1 snapshot needs it".into(),
         n => format!("; {n} snapshots need it"),
     };
     format!(
@@ -259,27 +277,44 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
     for one in &report.snapshots {
         let result = &one.result;
         output::line(format_args!(
-            "snapshot {} of {}: {} nodes and {} chunks read, {} damaged paths",
+            "snapshot {} of {}: {} and {} read, {}",
             &one.snapshot[..8],
             output::name(&one.source),
-            output::count(result.nodes),
-            output::count(result.chunks),
-            output::count(result.damaged_count),
+            output::counted(result.nodes, "node"),
+            output::counted(result.chunks, "chunk"),
+            output::counted(result.damaged_count, "damaged path"),
         ))?;
         for damaged in result.damaged.iter().take(SHOWN_MAX) {
             call.remark(format_args!("{}: {}", damaged.path, damaged.flaw.what));
         }
     }
-    match report.complete {
-        true if report.repaired > 0 => output::line(format_args!(
-            "{} findings, all mended",
-            output::count(report.findings_count)
-        )),
-        true => output::line("all is right"),
-        false => output::line(format_args!(
-            "DAMAGE: {} findings, {} of them mended",
-            output::count(report.findings_count),
+    let hurt = report.snapshots.iter().any(|one| !one.result.complete());
+    match report.findings_count {
+        0 if hurt => output::line("DAMAGE: see the snapshots above")?,
+        0 if report.unchecked.is_empty() => output::line("all is right")?,
+        0 => output::line("what was checked is right")?,
+        n if n == report.repaired && !hurt => {
+            output::line(format_args!(
+                "{}, all mended",
+                output::counted(n, "finding")
+            ))?;
+        }
+        n => output::line(format_args!(
+            "DAMAGE: {}, {} of them mended",
+            output::counted(n, "finding"),
             output::count(report.repaired)
-        )),
+        ))?,
     }
+    if !report.unchecked.is_empty() {
+        let sites: Vec<&str> = report
+            .unchecked
+            .iter()
+            .map(|one| one.site.as_str())
+            .collect();
+        output::line(format_args!(
+            "NOT CHECKED: {}; run it again once that answers",
+            sites.join(", ")
+        ))?;
+    }
+    Ok(())
 }

@@ -39,6 +39,14 @@ pub(crate) fn count(count: u64) -> String {
     text
 }
 
+/// `1 finding`, `2 findings`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{} {noun}s", count(number)),
+    }
+}
+
 /// `0.4 s`, `12 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

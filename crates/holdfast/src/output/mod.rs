@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-pub(crate) use figures::{bytes, count, duration, seconds, time, time_utc};
+pub(crate) use figures::{bytes, count, counted, duration, seconds, time, time_utc};
 pub(crate) use fleeting::{Progress, Reading, remark, stderr_above_progress};
 pub(crate) use records::Records;
 pub(crate) use table::{Align, Table};

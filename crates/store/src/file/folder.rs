@@ -168,7 +168,7 @@ fn gone(site: &SiteName, path: &Path) -> Error {
         ),
     )
     .next(format!(
-        "mount its disk again; if it was replaced on purpose, `holdfast failback --site {site}` takes it as it is now"
+        "mount its disk again; if it was replaced on purpose, `holdfast failback --site {site}` fills it anew (the primary: fail over first)"
     ))
 }
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use holdfast_context::Context;
+use holdfast_context::{Context, Latest};
 use holdfast_format::codec::LEVEL;
 use holdfast_format::record::Facts;
 use holdfast_format::{
@@ -60,6 +60,7 @@ pub struct Writer {
     state: SharedState,
     stop: CancellationToken,
     ended: bool,
+    trouble: Latest<String>,
 }
 
 impl Writer {
@@ -97,6 +98,7 @@ impl Writer {
             state: Arc::new(RwLock::new(state)),
             stop,
             ended: false,
+            trouble: Latest::new(String::new()),
         })))
     }
 
@@ -113,6 +115,11 @@ impl Writer {
     /// The primary.
     pub fn site(&self) -> &Arc<dyn Site> {
         &self.site
+    }
+
+    /// Why the primary takes nothing now, or does not answer; empty when it does.
+    pub fn trouble(&self) -> &Latest<String> {
+        &self.trouble
     }
 
     /// Moves what the fold's index holds in memory into segments of the cache. Blocks; readers go on meanwhile. Only the
@@ -169,6 +176,7 @@ impl Writer {
                         Ok(Put::Created) => append::Event::Created,
                         Ok(Put::Exists) => append::Event::Exists,
                         Err(error) => {
+                            self.trouble.set(error.to_string());
                             // Said at once, then ever more rarely: the same sentence five times a second helps nobody.
                             if tries.is_power_of_two() {
                                 tracing::warn!(site = %self.site.name(), %error, tries, "the record was not written yet");
@@ -185,7 +193,7 @@ impl Writer {
                     if effect == append::Effect::ReadLater {
                         self.pause().await?;
                     }
-                    self.look(&name, &record).await
+                    self.read_slot(&name, &record).await
                 }
                 append::Effect::Acknowledge => break,
                 append::Effect::StopFenced => {
@@ -211,6 +219,7 @@ impl Writer {
             (now, effect) = append::step(now, event);
         }
         self.look_back(record.body.vault).await?;
+        self.trouble.set(String::new());
         // ORDER: folded only once it stands at the primary: nothing that others see may rest on a record that is not there.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = state.take(&record) {
@@ -228,33 +237,61 @@ impl Writer {
     /// itself, lacks the last ones: what was put behind the gap would stand on nothing, and be told to be safe. Whoever takes the
     /// vault anew puts back what the members hold.
     async fn look_back(&mut self, vault: VaultId) -> Result<()> {
+        if !Guard::PreviousStands.stands() {
+            return Ok(());
+        }
+        let mut tries = 0u32;
+        loop {
+            tries = tries.saturating_add(1);
+            match self.look_for_last(vault).await {
+                Err(Error::Unavailable(error)) => {
+                    if tries.is_power_of_two() {
+                        tracing::warn!(site = %self.site.name(), error, tries, "the last record cannot be looked for yet");
+                    }
+                    self.pause().await?;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    /// Whether the primary is there, when nothing is appended: one request. That it does not answer is told by
+    /// [`Self::trouble`]; if its last record is gone, the writer has ended.
+    pub async fn look(&mut self) -> Result<()> {
+        let vault = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.header.vault
+        };
+        match self.look_for_last(vault).await {
+            Err(Error::Unavailable(_)) => Ok(()),
+            Ok(()) => {
+                self.trouble.set(String::new());
+                Ok(())
+            }
+            lost => lost,
+        }
+    }
+
+    async fn look_for_last(&mut self, vault: VaultId) -> Result<()> {
         let head = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             state.chain.head
         };
-        let Some(head) = head.filter(|_| Guard::PreviousStands.stands()) else {
-            return Ok(());
-        };
-        let name = ObjectName::record(vault, head);
-        let mut tries = 0u32;
-        loop {
-            tries = tries.saturating_add(1);
-            match self.site.head(&name).await {
-                Ok(Some(_)) => return Ok(()),
-                Ok(None) => {
-                    self.ended = true;
-                    return Err(Error::Corrupt(format!(
-                        "site {} has lost record {head}, which stood there: its disk was rolled back, or is an older copy of \
-                         itself. What the members hold is put back",
-                        self.site.name()
-                    )));
-                }
-                Err(error) => {
-                    if tries.is_power_of_two() {
-                        tracing::warn!(site = %self.site.name(), %error, tries, "the last record cannot be looked for yet");
-                    }
-                    self.pause().await?;
-                }
+        let Some(head) = head else { return Ok(()) };
+        match self.site.head(&ObjectName::record(vault, head)).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) if !Guard::PreviousStands.stands() => Ok(()),
+            Ok(None) => {
+                self.ended = true;
+                Err(Error::Corrupt(format!(
+                    "site {} has lost record {head}, which stood there: its disk was rolled back, or is an older copy of itself. \
+                     What the members hold is put back",
+                    self.site.name()
+                )))
+            }
+            Err(error) => {
+                self.trouble.set(error.to_string());
+                Err(Error::Unavailable(error.to_string()))
             }
         }
     }
@@ -281,7 +318,7 @@ impl Writer {
         }
     }
 
-    async fn look(&self, name: &ObjectName, mine: &Record) -> append::Event {
+    async fn read_slot(&self, name: &ObjectName, mine: &Record) -> append::Event {
         match self.site.get(name).await {
             Ok(None) => append::Event::Absent,
             Ok(Some(bytes)) if bytes == mine.object => append::Event::Mine,

@@ -20,7 +20,7 @@ impl Cell {
         stage.stop();
         stage.start();
         let ran = self.restore(stage, "taken-over", &[]);
-        let codes = self.severity().restore_after_backup(self.place);
+        let codes = self.severity_once_open().restore_after_backup(self.place);
         self.check_restore("takeover", stage, "taken-over", &ran, codes);
         let is_open = !ran.is_not_open();
 
@@ -41,7 +41,7 @@ impl Cell {
         self.fail_over(stage, is_open);
 
         let ran = self.restore(stage, "afterwards", &[]);
-        let codes = self.severity().restore_after_backup(self.place);
+        let codes = self.severity_once_open().restore_after_backup(self.place);
         self.check_restore("restore", stage, "afterwards", &ran, codes);
         let lacking = stage.lacking("afterwards");
         let lost: Vec<_> = lacking.difference(&before).copied().collect();
@@ -53,7 +53,7 @@ impl Cell {
             let latest = &self.base.latest;
             let ran = stage.rescue(&["restore", "--target", target, latest], site);
             let damaged = self.place.sites().contains(&site);
-            let codes = self.severity().rescue_afterwards(damaged);
+            let codes = self.severity_once_open().rescue_afterwards(damaged);
             self.check_restore("rescue", stage, target, &ran, codes);
         }
         if matches!(self.kind, Kind::Checkpoint | Kind::Segment) {

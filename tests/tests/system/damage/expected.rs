@@ -17,11 +17,11 @@
 //!
 //! | kind | rescue | restore | verify | backup | takeover | expire, collect | failover |
 //! |---|---|---|---|---|---|---|---|
-//! | header | 1 | 1 | 1 | 1 | 1, the vault is not open | 1 | 1 |
+//! | header | 1 | 0, mended when the vault was opened | 0 | 0 | 0, mends it | 0 | 1, after `verify --repair` 0 |
 //! | the vault's key | 1 | 1 | 3 | 1, refused: nobody could read it | 0, nobody can read | 0 | 0 |
 //! | session key, packs | 3 | 3, names the files | 3 | 0, sends again what is lost of a pack or under a key; the new snapshot is whole | 0 | 0; what was sent again lets a damaged pack go | 0 |
 //! | record, seal, claim | 3 | 1, the vault is not open | 1 | waits | 1, not open | 1 | 1 |
-//! | last record, missing | the log is one record shorter | 1 | 0 | 0 | 0 | expire 0; collect 1 until the session that lost its commit is ended | 0 |
+//! | last record, missing | the log is one record shorter | 1, the vault is not open: what it lost is told | 1 | waits | 1 | 1 | 1, with `--accept-loss` 0 |
 //! | covered record, checkpoint, segment | 0 | 0 | 3; a checkpoint is replaced by `verify --repair`, and then 0 | 0 | 0 | 0 | 0 |
 //!
 //! Where one member **lags** behind the primary by a backup:
@@ -29,12 +29,12 @@
 //! | damaged | the lagging member | failover to it |
 //! |---|---|---|
 //! | header, vault's key, covered record, checkpoint, segment at either site | follows | 0 |
-//! | a header at the member that does not read, or the last record there | does not follow, and says why | 1, after `verify --repair` 0 |
+//! | the last record at the member | does not follow, and says why | 1, after `verify --repair` 0 |
 //! | a record in the middle at the member | follows | 1, after `verify --repair` 0 |
 //! | session key or packs of its own at the member | follows | 0 |
 //! | a session key or pack that only the primary has | does not follow, and says why | 1. Forgetting what needs it and collecting lets it follow, and then 0 |
 //! | a record that only the primary has | the vault is not open | 1, with `--accept-loss` 0, and what was behind the record is lost |
-//! | the last record at the primary, missing | follows | 0, and the snapshot that it committed is lost |
+//! | the last record at the primary, missing | the vault is not open | 1, with `--accept-loss` 0, and the snapshot that it committed is lost |
 //!
 //! What never changes: a restore that ends with 0 is complete and right; whatever is not restored is named; and after
 //! collection and failover nothing is lost that could be restored before.
@@ -107,7 +107,7 @@ impl Severity {
 
     pub(crate) fn verify(self, place: Place, healed: bool) -> Codes {
         match (self, place.is_both()) {
-            (Self::Shorter, true) => &[0],
+            (Self::Shorter, true) => &[1],
             (Self::All, true) => &[1, 3],
             _ if healed => &[0, 3],
             _ => &[3],
@@ -146,6 +146,21 @@ impl Cell {
         severity(self.kind, self.damage)
     }
 
+    /// The same for whoever asks a coordinator, which keeps a copy of the header and has put it back by then.
+    pub(super) fn severity_once_open(&self) -> Severity {
+        match self.kind {
+            Kind::Header if self.place.is_both() => Severity::Nothing,
+            _ => self.severity(),
+        }
+    }
+
+    pub(super) fn verify(&self, healed: bool) -> Codes {
+        match self.kind {
+            Kind::Header => &[0, 3],
+            _ => self.severity().verify(self.place, healed),
+        }
+    }
+
     /// Whether it is a record that every reader of the log needs.
     fn is_needed_record(&self) -> bool {
         matches!(
@@ -160,7 +175,7 @@ impl Cell {
 
     pub(super) fn backup(&self, is_open: bool) -> Codes {
         match (self.severity(), self.place) {
-            (Severity::All, Place::Both) if !is_open => &[1, 124],
+            (Severity::All | Severity::Shorter, Place::Both) if !is_open => &[1, 124],
             _ if self.kind == Kind::VaultKey && self.place.is_both() => &[1],
             _ => &[0],
         }
@@ -182,6 +197,7 @@ impl Cell {
         let is_header = self.kind == Kind::Header && self.damage != Damage::Missing;
         match self.place {
             _ if !is_open => &[1],
+            Place::Both if self.kind == Kind::Header => &[1],
             Place::Other if self.is_needed_record() || is_header => &[1],
             _ => &[0],
         }
@@ -191,18 +207,13 @@ impl Cell {
         match self.place {
             Place::Primary if self.is_pack_or_key() => &[4],
             Place::Primary if self.is_cut_short() => &[1, 124],
-            Place::Other if self.kind == Kind::Header && self.damage != Damage::Missing => &[4],
-            // All that it has is looked at again, from the first record on: that may take longer than is waited.
-            Place::Other if self.kind == Kind::Header => &[0, 4],
             _ => &[0],
         }
     }
 
     /// Whether the primary's log cannot be read to its end, and no other member has the rest.
     pub(super) fn is_cut_short(&self) -> bool {
-        self.place == Place::Primary
-            && self.is_needed_record()
-            && self.severity() != Severity::Shorter
+        self.place == Place::Primary && self.is_needed_record()
     }
 
     /// Whether only the primary has something that a record which it has names, and that is damaged.

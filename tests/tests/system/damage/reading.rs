@@ -25,14 +25,14 @@ impl Cell {
 
     /// What a coordinator that was started on the damage does for a reader and an agent.
     pub(super) fn read(&mut self, stage: &Stage) {
-        let severity = self.severity();
+        let severity = self.severity_once_open();
         let site = self.place.sites()[0];
         let ran = self.restore(stage, "from-site", &["--site", site]);
         let codes = severity.restore_from_site(self.place);
         self.check_restore("restore --site", stage, "from-site", &ran, codes);
 
         let ran = stage.run_without_identity(&["verify", "--vault", "db", "--read-data"]);
-        let codes = severity.verify(self.place, stage.is_healed());
+        let codes = self.verify(stage.is_healed());
         self.check("verify", &ran, codes);
         // Of two that were swapped either may be told.
         let either = self.damage == Damage::Swapped && ran.said.contains("in the wrong place");

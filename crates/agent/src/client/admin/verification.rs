@@ -34,6 +34,8 @@ pub struct Finding {
     pub repaired: bool,
     /// The snapshots that need it.
     pub snapshots: Vec<SnapshotId>,
+    /// No damage: the site did not answer, and nothing is known of what lies there.
+    pub unchecked: bool,
 }
 
 /// What happens in a verification.
@@ -98,6 +100,7 @@ fn read(kind: v1::verify_progress::Kind) -> Result<VerifyStep> {
                 .iter()
                 .map(|id| SnapshotId::from_slice(id).map_err(nonsense))
                 .collect::<Result<_>>()?,
+            unchecked: finding.unchecked,
         }),
         Kind::Count(count) => VerifyStep::Count {
             objects: count.objects,

@@ -9,8 +9,8 @@ use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::PackInfo;
 use roaring::RoaringTreemap;
 
-use super::Check;
-use crate::error::Result;
+use super::{Check, RECORD_WAIT};
+use crate::error::{Error, Result};
 use crate::repair;
 
 impl Check<'_> {
@@ -71,7 +71,15 @@ impl Check<'_> {
             lost.extend(self.lost_under(key));
         }
         let lost: Vec<Ordinal> = lost.into_iter().collect();
-        repair::name_lost(&self.vault, lost, "verify").await
+        // What is lost is among the findings already; with a primary that takes no record now it is named by the next run.
+        let naming = repair::name_lost(&self.vault, lost, "verify");
+        match tokio::time::timeout(RECORD_WAIT, naming).await {
+            Ok(named) => named,
+            Err(_) => Err(Error::Unavailable(
+                "the primary takes no record now, so backups do not know yet what they have to send again: run it again once it does"
+                    .into(),
+            )),
+        }
     }
 
     /// The chunks of a pack, bad at every member, that not even frame by frame can be read anywhere.

@@ -80,12 +80,12 @@ pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
         .head
         .map_or_else(|| "none".into(), |head| head.to_string());
     output::line(format_args!(
-        "  {} snapshots, {} chunks in {} packs, {} stored; {} open sessions; head {head}, owner {}",
-        output::count(vault.snapshots),
-        output::count(vault.chunks),
-        output::count(vault.packs),
+        "  {}, {} in {}, {} stored; {}; head {head}, owner {}",
+        output::counted(vault.snapshots, "snapshot"),
+        output::counted(vault.chunks, "chunk"),
+        output::counted(vault.packs, "pack"),
         output::bytes(vault.stored_bytes),
-        vault.open_sessions,
+        output::counted(vault.open_sessions, "open session"),
         match vault.owner.is_empty() {
             true => "nobody",
             false => &vault.owner,
@@ -113,6 +113,7 @@ fn sites(vault: &VaultInfo) -> Table {
     for site in &vault.sites {
         let trouble = match (site.reachable, site.trouble.is_empty()) {
             (true, true) => String::new(),
+            (false, true) if site.pending => "is being looked at".into(),
             (false, true) => "NOT REACHABLE".into(),
             (true, false) => output::name(&site.trouble),
             (false, false) => format!("NOT REACHABLE: {}", output::name(&site.trouble)),

@@ -1,0 +1,93 @@
+//! Vaults that the placement store knows and that no site shows: their headers are put back, or it is told what is wrong.
+//!
+//! State: none. The store keeps a copy of each header. That is a hint like all that it keeps: it is believed only where the log
+//! at a site begins under it.
+
+use holdfast_format::{Epoch, ObjectName, Position, Sealed, SiteName, Slot, VaultHeader};
+use holdfast_placement::VaultEntry;
+use holdfast_vault::{LogReader, State};
+
+use crate::error::Result;
+use crate::node::{self, Node};
+
+impl Node {
+    /// Looks for what should be there and was not found.
+    pub(crate) async fn look_for_known(&self) {
+        let known = match self.placement.vaults().await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::debug!(%error, "which vaults there should be is not known now");
+                return;
+            }
+        };
+        for entry in known {
+            let is_cared_for = self.slots().get(&entry.vault).is_some_and(|slot| {
+                slot.vault.is_some() || (!slot.owner.is_empty() && slot.owner != self.options.name)
+            });
+            if !is_cared_for {
+                self.look_for(entry).await;
+            }
+        }
+    }
+
+    async fn look_for(&self, entry: VaultEntry) {
+        let object = entry.header.map(Vec::from).unwrap_or_default();
+        let (Ok(header), Some(first)) =
+            (VaultHeader::open(entry.vault, &object), entry.sites.first())
+        else {
+            return;
+        };
+        let mut reasons = Vec::new();
+        for site in &entry.sites {
+            match self.put_back_header(site, &header, &object).await {
+                Ok(true) => {}
+                Ok(false) => reasons.push(format!("site {site} holds nothing of it")),
+                Err(error) => reasons.push(format!("site {site}: {error}")),
+            }
+        }
+        let trouble = match reasons.len() < entry.sites.len() {
+            true => "it is being opened".into(),
+            false => format!("no site shows it: {}", reasons.join("; ")),
+        };
+        let slot = || node::Slot {
+            header,
+            found_at: first.clone(),
+            vault: None,
+            trouble,
+            owner: String::new(),
+            tried: None,
+        };
+        self.slots().entry(entry.vault).or_insert_with(slot);
+    }
+
+    /// Puts a header back where a log begins under it; whether one does.
+    async fn put_back_header(
+        &self,
+        site: &SiteName,
+        header: &VaultHeader,
+        object: &[u8],
+    ) -> Result<bool> {
+        let opened = self.sites.open(site).await?;
+        let log = LogReader::new(opened.site.clone(), header.vault);
+        let begins = Position {
+            epoch: Epoch(1),
+            slot: Slot(0),
+        };
+        let Some(record) = log.read_raw(begins).await? else {
+            return Ok(false);
+        };
+        let mut chain = State::start(header.clone()).chain;
+        chain.take(header, &record)?;
+        let name = ObjectName::header(header.vault);
+        let there = opened.site.get(&name).await?;
+        let is_good = |there: &bytes::Bytes| {
+            VaultHeader::open(header.vault, there).is_ok_and(|there| there == *header)
+        };
+        if !there.as_ref().is_some_and(is_good) {
+            let good = Sealed::copied(bytes::Bytes::copy_from_slice(object));
+            opened.sweeper.replace_damaged(&name, good).await?;
+            tracing::error!(vault = %header.name, %site, "the vault's header was missing or damaged; it was put back");
+        }
+        Ok(true)
+    }
+}
