@@ -141,16 +141,34 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
         left_behind,
         loses_nothing,
     };
-    match slot.vault.is_none() && answers {
-        true => told_of_loss(node, id, plan).await,
+    match answers {
+        true => told_of_loss(node, slot, to, plan).await,
         false => Ok(plan),
     }
 }
 
-/// The primary answers, and the vault is not open: it may lack records that it had.
-async fn told_of_loss(node: &Arc<Node>, id: VaultId, plan: Plan) -> Result<Plan> {
-    let newest = node.newest_as_is(id, None).await?;
-    let lost = node.lost_records(id, &newest.state).await?;
+/// The primary answers; it may lack records that it had.
+async fn told_of_loss(node: &Arc<Node>, slot: &Slot, to: &SiteName, plan: Plan) -> Result<Plan> {
+    let id = slot.header.vault;
+    // What cannot be read or compared is for the failover itself to say.
+    let lost = match &slot.vault {
+        Some(vault) => {
+            // ORDER: what the owner knows, and then what the sites show: it goes on appending.
+            let known = vault.state().chain.head;
+            let mut head = None;
+            for name in [&plan.from, to] {
+                let site: Arc<dyn SiteReader> = node.sites.open(name).await?.site;
+                let state = open_state(&site, id, &node.cache_of(id)).await;
+                head = state.ok().and_then(|state| state.chain.head).max(head);
+            }
+            let is_lost = head.is_some() && head < known;
+            known.filter(|_| is_lost).map(|at| (plan.from.clone(), at))
+        }
+        None => match node.newest_as_is(id, None).await {
+            Ok(newest) => node.lost_records(id, &newest.state).await?,
+            Err(_) => None,
+        },
+    };
     Ok(match lost.filter(|_| Guard::LossTold.stands()) {
         None => plan,
         Some((site, last)) => Plan {

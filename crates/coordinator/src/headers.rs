@@ -3,12 +3,15 @@
 //! State: none. The store keeps a copy of each header. That is a hint like all that it keeps: it is believed only where the log
 //! at a site begins under it.
 
+use bytes::Bytes;
 use holdfast_format::{Epoch, ObjectName, Position, Sealed, SiteName, Slot, VaultHeader};
 use holdfast_placement::VaultEntry;
 use holdfast_vault::{LogReader, State};
 
-use crate::error::Result;
+use crate::error::{Result, from_placement};
 use crate::node::{self, Node};
+use crate::repair;
+use crate::vault::Vault;
 
 impl Node {
     /// Looks for what should be there and was not found.
@@ -28,6 +31,29 @@ impl Node {
                 self.look_for(entry).await;
             }
         }
+    }
+
+    /// The object of a vault's header, as it stands at the primary, or as the store has it from before.
+    pub(crate) async fn header_of(&self, vault: &Vault) -> Result<Option<Bytes>> {
+        let name = ObjectName::header(vault.header.vault);
+        let there = vault.primary.site.get(&name).await.ok().flatten();
+        let is_good = |object: &Bytes| repair::is_header(vault, object);
+        let object = match there.filter(is_good) {
+            Some(object) => Some(object),
+            None => {
+                let known = self.placement.vaults().await.map_err(from_placement)?;
+                let mut known = known.into_iter();
+                let known = known.find(|entry| entry.vault == vault.header.vault);
+                let object = known.and_then(|entry| entry.header);
+                object
+                    .map(|object| Bytes::from(Vec::from(object)))
+                    .filter(is_good)
+            }
+        };
+        if let Some(object) = &object {
+            let _ = vault.header_object.set(object.clone());
+        }
+        Ok(object)
     }
 
     async fn look_for(&self, entry: VaultEntry) {
@@ -80,11 +106,11 @@ impl Node {
         chain.take(header, &record)?;
         let name = ObjectName::header(header.vault);
         let there = opened.site.get(&name).await?;
-        let is_good = |there: &bytes::Bytes| {
+        let is_good = |there: &Bytes| {
             VaultHeader::open(header.vault, there).is_ok_and(|there| there == *header)
         };
         if !there.as_ref().is_some_and(is_good) {
-            let good = Sealed::copied(bytes::Bytes::copy_from_slice(object));
+            let good = Sealed::copied(Bytes::copy_from_slice(object));
             opened.sweeper.replace_damaged(&name, good).await?;
             tracing::error!(vault = %header.name, %site, "the vault's header was missing or damaged; it was put back");
         }

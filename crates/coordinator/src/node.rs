@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use holdfast_context::Context;
-use holdfast_format::{Certificate, ObjectName, SecretKey, SiteName, VaultHeader, VaultId};
+use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
 use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
 use holdfast_store::OpenSites;
 use holdfast_vault::SegmentCache;
@@ -17,7 +17,6 @@ use holdfast_vault::log::reader::list_vaults;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, from_placement};
-use crate::repair;
 use crate::sites::Sites;
 use crate::taking::Take;
 use crate::vault::{Vault, herald};
@@ -331,7 +330,7 @@ impl Node {
                 if let Some(slot) = self.slots().get_mut(&slot.header.vault) {
                     slot.vault = None;
                     slot.owner.clear();
-                    slot.trouble = "another owner took it over".into();
+                    slot.trouble = "its ownership ended; it is opened again".into();
                 }
             }
         }
@@ -391,19 +390,19 @@ impl Node {
                 tried: None,
             },
         );
-        let header = ObjectName::header(vault.header.vault);
-        let header = match vault.primary.site.get(&header).await {
-            Ok(Some(object)) if repair::is_header(vault, &object) => {
-                let _ = vault.header_object.set(object.clone());
-                Some(object.to_vec().into())
+        // ORDER: what the store has from before is not given up for want of an answer.
+        let header = match self.header_of(vault).await {
+            Ok(header) => header,
+            Err(error) => {
+                tracing::warn!(%error, "the vault's entry in placement is not up to date");
+                return;
             }
-            _ => None,
         };
         let entry = VaultEntry {
             vault: vault.header.vault,
             name: vault.header.name.clone(),
             sites,
-            header,
+            header: header.map(|object| object.to_vec().into()),
         };
         if let Err(error) = self.placement.put_vault(&entry).await {
             tracing::warn!(%error, "the vault's entry in placement is not up to date");
@@ -457,6 +456,7 @@ impl Node {
             .and_then(|slot| slot.vault);
         if let Some(vault) = owned {
             vault.end().await;
+            herald::last_word(&vault, self.placement.as_ref()).await;
             if let Some(slot) = self.slots().get_mut(&id) {
                 slot.vault = None;
                 slot.owner.clear();

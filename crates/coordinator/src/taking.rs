@@ -146,14 +146,14 @@ impl Node {
             (None, Some(primary)) => primary.clone(),
             (None, None) => self.found_at(id)?,
         };
+        let mut is_unfinished = false;
         if at.is_none() {
-            let is_unfinished = self.was_failing_over(&primary, &newest_at, &state).await?;
+            is_unfinished = self.was_failing_over(&primary, &newest_at, &state).await?;
             if is_unfinished {
                 primary = newest_at.clone();
             }
             self.check_primary(id, &primary, &unread).await?;
             if !is_unfinished {
-                self.check_all_is_there(id, &primary, &state).await?;
                 self.heal_primary(&primary, &newest_at, &state).await?;
             }
         }
@@ -162,6 +162,11 @@ impl Node {
         if at.is_none() {
             // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
             state = open_state(&site, id, &self.cache_of(id)).await?;
+            // What an unfinished failover leaves behind was accepted.
+            if !is_unfinished {
+                self.check_all_is_there(id, &primary, &state, &unread)
+                    .await?;
+            }
         }
         let is_new = state.chain.head.is_none();
         // An empty log is at the local clock's time.
@@ -296,6 +301,7 @@ impl Node {
         id: VaultId,
         primary: &SiteName,
         state: &State,
+        unread: &BTreeMap<SiteName, String>,
     ) -> Result<()> {
         let Some((site, last)) = self.lost_records(id, state).await? else {
             return Ok(());
@@ -303,13 +309,18 @@ impl Node {
         if !Guard::LossTold.stands() {
             return Ok(());
         }
+        let unread: Vec<String> = unread
+            .iter()
+            .map(|(site, why)| format!(" (site {site} was not read: {why})"))
+            .collect();
         let head = state
             .chain
             .head
             .map_or_else(|| "nothing".into(), |head| head.to_string());
         Err(Error::Unavailable(format!(
-            "records up to {last} stood at site {site}, and what can be read now ends at {head}: a disk was rolled back, or is an \
-             older copy. Bring back what holds them, or go on without with `holdfast failover --to {primary} --accept-loss`"
+            "records up to {last} stood at site {site}, and what can be read now{} ends at {head}: a disk was rolled back, or is an \
+             older copy. Bring back what holds them, or go on without with `holdfast failover --to {primary} --accept-loss`",
+            unread.concat()
         )))
     }
 

@@ -73,6 +73,8 @@ pub struct Replicator {
     budget: Budget,
     head: Option<Position>,
     next: Position,
+    /// Records stand there, and are looked at again from the first on.
+    begins_anew: bool,
     /// Packs whose copy at the primary is damaged or missing.
     bad: Mutex<Vec<PackInfo>>,
     /// Objects that lie at the member and are not what the log names there, with what they have to be.
@@ -105,6 +107,7 @@ impl Replicator {
             budget,
             head,
             next: FIRST,
+            begins_anew: false,
             bad: Mutex::default(),
             wrong: Mutex::default(),
         };
@@ -147,7 +150,7 @@ impl Replicator {
                 site = %self.target.name(), record = %head,
                 "what stood before this record is missing: the disk was rolled back. All that lies there is looked at again"
             );
-            (self.head, self.next) = (None, FIRST);
+            (self.head, self.next, self.begins_anew) = (None, FIRST, true);
         }
         Ok(())
     }
@@ -187,6 +190,11 @@ impl Replicator {
     /// The last record that stands there.
     pub fn head(&self) -> Option<Position> {
         self.head
+    }
+
+    /// Whether the member holds nothing of the vault.
+    pub fn holds_nothing(&self) -> bool {
+        self.head.is_none() && !self.begins_anew
     }
 
     /// The member.

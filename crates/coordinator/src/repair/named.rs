@@ -80,19 +80,30 @@ pub(super) async fn put_back(
         if to.site.head(&named.name).await?.is_some() {
             continue;
         }
-        for site in from.iter().filter(|site| site.name() != to.site.name()) {
-            let Some(object) = site.get(&named.name).await? else {
-                continue;
-            };
-            if named.is_good(&object) {
-                let object = Sealed::copied(object);
-                match named.good {
-                    Good::Hash(_) => drop(to.site.put_new(&named.name, object).await?),
-                    Good::Pack(..) => drop(to.site.put_pack(&named.name, object).await?),
-                }
-                break;
-            }
+        let Some(object) = good_copy(&named, to, from).await? else {
+            continue;
+        };
+        match named.good {
+            Good::Hash(_) => drop(to.site.put_new(&named.name, object).await?),
+            Good::Pack(..) => drop(to.site.put_pack(&named.name, object).await?),
         }
     }
     Ok(())
+}
+
+/// What another site has; none if no site has it. An error if none of those that answered does.
+async fn good_copy(
+    named: &Named,
+    to: &Opened,
+    from: &[Arc<dyn SiteReader>],
+) -> Result<Option<Sealed>> {
+    let mut failed = None;
+    for site in from.iter().filter(|site| site.name() != to.site.name()) {
+        match site.get(&named.name).await {
+            Ok(Some(object)) if named.is_good(&object) => return Ok(Some(Sealed::copied(object))),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(None), |error| Err(error.into()))
 }

@@ -32,6 +32,9 @@ use crate::vault::collector::Checkpoint;
 /// So long a record of what was learnt is waited for. The verification goes on without it: its findings are worth more.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
 
+/// And so long the collector, which may be at work, for saving the fold.
+const SAVE_WAIT: Duration = Duration::from_secs(60);
+
 /// Where progress goes.
 pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
 
@@ -268,6 +271,7 @@ impl Check<'_> {
                 stands.map_or_else(|| "nothing".into(), |at| at.to_string())
             )),
         };
+        let is_damage = matches!(error, Error::Corrupt(_));
         let mut finding = Finding::of("log", error.to_string());
         if self.request.repair {
             let mending = repair::log(&vault, opened, stands).await.map(|_| ());
@@ -278,7 +282,7 @@ impl Check<'_> {
             false => (head, None),
         };
         finding.repaired &= again.1.is_none() && again.0 >= stands;
-        if self.request.repair && !finding.repaired {
+        if self.request.repair && !finding.repaired && is_damage {
             finding.what.push_str(self.save_behind(again.0).await);
         }
         self.find(name, finding).await?;
@@ -291,10 +295,11 @@ impl Check<'_> {
         let Some(collector) = self.vault.collector() else {
             return "";
         };
-        let asked = collector.ask(Checkpoint::Thorough).await;
+        let asked = tokio::time::timeout(SAVE_WAIT, collector.ask(Checkpoint::Thorough));
+        let asked = matches!(asked.await, Ok(Ok(())));
         let state = self.vault.state();
         let mut saved = state.catalog.checkpoints.iter();
-        match asked.is_ok() && saved.any(|saved| Some(saved.covers) > sound) {
+        match asked && saved.any(|saved| Some(saved.covers) > sound) {
             true => {
                 "; no site has it whole. What the vault knows was saved behind it, so that it opens without"
             }

@@ -223,7 +223,7 @@ impl Replica {
             match started {
                 Ok(replicator) => {
                     let held = vault.progress_of(&self.args.site);
-                    if let (None, Some(held)) = (replicator.head(), held) {
+                    if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
                         return Err(Error::Unavailable(format!(
                             "site {0} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or \
                              mend its URL; if it was emptied or replaced on purpose, `holdfast failback --site {0}` fills it anew",
@@ -281,8 +281,11 @@ impl Replica {
 
     /// Tells of one record more; the lag in bytes is told once a turn.
     fn tell_copied(&mut self, vault: &Vault, at: Position) {
+        // The last one is looked at again when a replica begins: it was counted before.
+        let before = self.args.standing.borrow().head;
+        let is_new = u64::from(before.is_none_or(|before| at > before));
         if let Some((behind, _)) = &mut self.behind {
-            *behind = behind.saturating_sub(1);
+            *behind = behind.saturating_sub(is_new);
         }
         let whole = self.whole_from.is_none_or(|from| at >= from);
         self.args.standing.send_modify(|standing| {
@@ -290,7 +293,7 @@ impl Replica {
             standing.whole = whole;
             standing.reachable = true;
             standing.trouble.clear();
-            standing.lag_records = standing.lag_records.saturating_sub(1);
+            standing.lag_records = standing.lag_records.saturating_sub(is_new);
         });
         vault.member_moved();
     }

@@ -79,6 +79,7 @@ fn show(report: &FailoverReport) -> Outcome<()> {
         output::line(format_args!("{to} would become the primary, {from} is"))?;
     }
     let how = match report.drained {
+        true if !report.loss_known_none => "it answered, and has lost records",
         true => "it answered, and everything came along",
         false => "it did not answer, or its log did not read",
     };

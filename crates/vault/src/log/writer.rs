@@ -11,7 +11,7 @@ use holdfast_format::codec::LEVEL;
 use holdfast_format::record::Facts;
 use holdfast_format::{
     Certificate, ClaimNonce, Epoch, Fact, ObjectName, Position, Record, RecordBody, Sealed,
-    SecretKey, VaultId,
+    SecretKey, Slot, VaultId,
 };
 use holdfast_store::{Put, Site};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,9 @@ impl Writer {
         } = claim;
         let record =
             written.ok_or_else(|| Error::Bug("a takeover ended without a claim".into()))?;
+        if let Some(seal) = state.chain.head.filter(|_| Guard::PreviousStands.stands()) {
+            stands_behind(site.as_ref(), state.header.vault, seal).await?;
+        }
         state.take(&record)?;
         Ok(Takeover::Owner(Box::new(Self {
             context: context.clone(),
@@ -171,6 +174,8 @@ impl Writer {
                 append::Effect::Put | append::Effect::PutLater => {
                     if effect == append::Effect::PutLater {
                         self.pause().await?;
+                        // Whatever stands there by now may be an older copy.
+                        self.look_back(record.body.vault).await?;
                     }
                     match self.site.put_new(&name, record.sealed()).await {
                         Ok(Put::Created) => append::Event::Created,
@@ -334,6 +339,25 @@ impl Writer {
             }
         }
     }
+}
+
+/// ORDER: before a claim counts. A site that went back to an older copy of itself meanwhile has the claim and its seal, and not
+/// what they stand on.
+async fn stands_behind(site: &dyn Site, vault: VaultId, seal: Position) -> Result<()> {
+    let before = seal.slot.0.checked_sub(1);
+    let before = before.map(|slot| Position {
+        slot: Slot(slot),
+        ..seal
+    });
+    for at in [Some(seal), before].into_iter().flatten() {
+        if site.head(&ObjectName::record(vault, at)).await?.is_none() {
+            return Err(Error::Corrupt(format!(
+                "site {} has lost record {at}, which stood there: its disk was rolled back, or is an older copy of itself",
+                site.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn body(
