@@ -23,7 +23,7 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::KeysInUseStay, 1, "I1"),
     (Guard::CondemnedEverywhere, 1, "I5"),
     (Guard::NamedBeforeRecord, 13, "I1"),
-    (Guard::SalvagedFirst, 52, "I9"),
+    (Guard::SalvagedFirst, 77, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
     (Guard::PreviousStands, 3, "I1"),
 ];
