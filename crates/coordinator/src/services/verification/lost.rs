@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{KeyId, Ordinal, PackOrdinal, SnapshotId};
+use holdfast_vault::State;
 use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::PackInfo;
 use roaring::RoaringTreemap;
@@ -90,7 +91,7 @@ impl Check<'_> {
                 return Ok(Vec::new());
             };
             let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-            for chunk in self.live_in(ordinal, &pack) {
+            for chunk in live_in(&state, ordinal, &pack) {
                 if let (Some(entry), Some(id)) = (state.index.entry(chunk), state.index.id(chunk)) {
                     frames.entry(entry.frame).or_default().push(id);
                 }
@@ -116,20 +117,21 @@ impl Check<'_> {
     /// What lies under a data key: nobody can read it any more. A pack may hold frames under several keys; of those under another
     /// one too much is named, which costs that it is sent again.
     fn lost_under(&self, key: KeyId) -> Vec<Ordinal> {
-        let packs = self.packs_under(key).into_iter();
+        let packs = self.packs_under(key);
+        let state = self.vault.state();
+        let packs = packs.iter();
         packs
-            .flat_map(|(ordinal, pack)| self.live_in(ordinal, &pack))
+            .flat_map(|(ordinal, pack)| live_in(&state, *ordinal, pack))
             .collect()
     }
+}
 
-    /// The chunks that live in a pack, and not in another one by now.
-    fn live_in(&self, ordinal: PackOrdinal, pack: &PackInfo) -> Vec<Ordinal> {
-        let state = self.vault.state();
-        let live = pack.ordinals().filter(|chunk| state.index.is_live(*chunk));
-        live.filter(|chunk| {
-            let entry = state.index.entry(*chunk);
-            entry.is_some_and(|entry| entry.pack == ordinal)
-        })
-        .collect()
-    }
+/// The chunks that live in a pack, and not in another one by now.
+fn live_in(state: &State, ordinal: PackOrdinal, pack: &PackInfo) -> Vec<Ordinal> {
+    let live = pack.ordinals().filter(|chunk| state.index.is_live(*chunk));
+    live.filter(|chunk| {
+        let entry = state.index.entry(*chunk);
+        entry.is_some_and(|entry| entry.pack == ordinal)
+    })
+    .collect()
 }
