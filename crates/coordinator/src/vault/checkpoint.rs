@@ -51,7 +51,11 @@ pub(super) async fn save(vault: &Vault, thorough: bool) -> Result<Position> {
     Ok(covers)
 }
 
-/// Deletes, at one member, checkpoints older than the two that are kept, and segments that only they name.
+/// Deletes, at one member, checkpoints older than the two that are kept and those that count nowhere, and segments that only
+/// they name.
+///
+/// A crash between a manifest and its record leaves one that counts nowhere, which every opening would fold behind in vain.
+/// Once its epoch is over no record can name it any more: whoever saves a fold names it in the same epoch.
 ///
 /// ORDER: segments go before the manifest that names them: what a crash leaves is a checkpoint that does not read, which
 /// is passed over and met here again, never segments that nothing names.
@@ -79,7 +83,9 @@ pub(super) async fn prune(vault: &Vault, member: &Opened) -> Result<u64> {
             Ok(manifest) => manifest.segments.iter().map(|s| s.hash).collect(),
             Err(_) => Vec::new(),
         };
-        match covers < oldest {
+        let is_named = counting.iter().any(|(counts, _)| *counts == covers);
+        let is_over = covers.epoch < vault.claimant.epoch;
+        match covers < oldest || (!is_named && is_over) {
             true => old.push((info.name, segments)),
             false => needed.extend(segments),
         }

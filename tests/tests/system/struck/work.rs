@@ -185,8 +185,14 @@ impl Struck<'_> {
         }
     }
 
+    /// One that is listed. Where all are gone, the last one purged by this very work, one is made first, undisturbed.
     fn any_snapshot(&mut self) -> Value {
-        let listed = self.listed();
+        let mut listed = self.listed();
+        if listed.is_empty() {
+            let task = self.task(Protect);
+            assert!(self.is_done(&task), "nothing disturbs it");
+            listed = self.listed();
+        }
         let number = self.noise.below(listed.len() as u64) as usize;
         listed[number].clone()
     }
