@@ -23,6 +23,8 @@ pub(crate) enum Task {
     ///
     /// In one shell: `cargo xtask servers`. In another: paste its lines, then `cargo test` what you like.
     Servers(ServersOptions),
+    /// Start three etcd nodes, two S3 servers and three coordinators on this machine, wait for Ctrl-C.
+    DevCluster,
     /// Build the release binary and run its demo.
     Demo(DemoOptions),
     /// Simulate histories with faults under seeds, and check that nothing is lost: `--seed`, `--histories`, `--minutes`,

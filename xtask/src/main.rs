@@ -1,4 +1,4 @@
-//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `demo`, `sim`, `tidy`, `ci`.
+//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `dev-cluster`, `demo`, `sim`, `tidy`, `ci`.
 //!
 //! This is the first thing that is built on a fresh machine, so it depends on little and on nothing
 //! that needs protoc. It installs what a step needs, starts the servers that tests talk to, and
@@ -60,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             test::close(outcome, &steps)
         }
         Task::Servers(options) => servers::serve(&runner, &repository, &options),
+        Task::DevCluster => servers::dev_cluster::run(&runner, &repository),
         Task::Demo(options) => demo::run(&runner, &repository, &options),
         Task::Sim(options) => sim::run(&runner, &repository, &options),
         Task::Tidy => tidy::run(&runner, &repository),

@@ -13,6 +13,7 @@
 //! The buckets are shared by all tests of a run: a test keeps to a prefix of its own.
 
 mod ceph;
+pub(crate) mod dev_cluster;
 mod etcd;
 mod http;
 mod moto;

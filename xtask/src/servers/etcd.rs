@@ -1,10 +1,12 @@
-//! A single etcd node.
+//! etcd: a single node, or three that are one cluster.
 
 use std::path::Path;
 
 use crate::runner::Runner;
 use crate::servers::server::Server;
 use crate::servers::{http, ports};
+
+const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 #[derive(Debug)]
 pub(crate) struct Etcd {
@@ -15,19 +17,49 @@ pub(crate) struct Etcd {
 impl Etcd {
     pub(crate) fn start(scratch: &Path) -> anyhow::Result<Self> {
         let [port, peer_port] = ports::free()?;
+        Self::node(scratch, "etcd", port, &[("etcd", peer_port)])
+    }
+
+    /// Starts three nodes of one cluster. None answers before two are up.
+    pub(crate) fn start_three(scratch: &Path) -> anyhow::Result<[Self; 3]> {
+        let [one, two, three, peer_one, peer_two, peer_three] = ports::free()?;
+        let peers = [
+            (NAMES[0], peer_one),
+            (NAMES[1], peer_two),
+            (NAMES[2], peer_three),
+        ];
+        Ok([
+            Self::node(scratch, NAMES[0], one, &peers)?,
+            Self::node(scratch, NAMES[1], two, &peers)?,
+            Self::node(scratch, NAMES[2], three, &peers)?,
+        ])
+    }
+
+    /// One of the nodes that are named, each with the port on which it speaks to the others.
+    fn node(
+        scratch: &Path,
+        name: &'static str,
+        port: u16,
+        peers: &[(&str, u16)],
+    ) -> anyhow::Result<Self> {
         let client = format!("http://127.0.0.1:{port}");
-        let peer = format!("http://127.0.0.1:{peer_port}");
-        let data = scratch.join("etcd");
+        let at = |port: u16| format!("http://127.0.0.1:{port}");
+        let own = peers.iter().find(|(peer, _)| *peer == name);
+        let peer = at(own.map_or(0, |(_, port)| *port));
+        let cluster: Vec<String> = peers
+            .iter()
+            .map(|(peer, port)| format!("{peer}={}", at(*port)))
+            .collect();
         let arguments = [
-            "--name=test".to_owned(),
-            format!("--data-dir={}", data.display()),
+            format!("--name={name}"),
+            format!("--data-dir={}", scratch.join(name).display()),
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
-            format!("--initial-cluster=test={peer}"),
+            format!("--initial-cluster={}", cluster.join(",")),
         ];
-        let server = Server::start("etcd", scratch, "etcd", &arguments)?;
+        let server = Server::start(name, scratch, "etcd", &arguments)?;
         Ok(Self { server, port })
     }
 
@@ -41,6 +73,11 @@ impl Etcd {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.host())
+    }
+
+    /// `HOST:PORT`, as a placement URL has it.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 }

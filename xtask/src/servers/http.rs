@@ -12,6 +12,12 @@ pub(crate) fn answers(port: u16, path: &str) -> bool {
     ask(port, path).is_ok_and(|answer| is_ok(&answer))
 }
 
+/// Whether somebody listens there.
+pub(crate) fn accepts(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, LIMIT).is_ok()
+}
+
 fn ask(port: u16, path: &str) -> std::io::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;

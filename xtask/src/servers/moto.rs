@@ -14,6 +14,15 @@ pub(crate) struct Moto {
 
 impl Moto {
     pub(crate) fn start(scratch: &Path, python: &Path) -> anyhow::Result<Self> {
+        Self::start_as("moto", scratch, python)
+    }
+
+    /// Starts one under a name of its own, beside others.
+    pub(crate) fn start_as(
+        name: &'static str,
+        scratch: &Path,
+        python: &Path,
+    ) -> anyhow::Result<Self> {
         let [port] = ports::free()?;
         let arguments = [
             "-m",
@@ -24,7 +33,7 @@ impl Moto {
             &port.to_string(),
         ];
         let program = python.display().to_string();
-        let server = Server::start("moto", scratch, &program, &arguments.map(str::to_owned))?;
+        let server = Server::start(name, scratch, &program, &arguments.map(str::to_owned))?;
         Ok(Self { server, port })
     }
 
@@ -35,6 +44,10 @@ impl Moto {
 
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         self.server.check()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -69,6 +69,11 @@ impl Server {
         Ok(())
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error if the server ended by itself.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self

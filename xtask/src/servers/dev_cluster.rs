@@ -1,0 +1,141 @@
+//! `cargo xtask dev-cluster`: three etcd nodes, two S3 servers, three coordinators on this machine, to play with and to break.
+//!
+//! What is started is written as scripts into one folder first, so that whoever killed a coordinator or cut off a site starts it again
+//! with the same words. All of it, data included, is gone at the end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::etcd::Etcd;
+use super::moto::Moto;
+use super::scratch::Scratch;
+use super::server::Server;
+use super::{ACCESS_KEY, BUCKET_A, BUCKET_B, REGION, SECRET_KEY, http, ports, quoted};
+use crate::repository::Repository;
+use crate::runner::Runner;
+use crate::{cargo, packages, python};
+
+const NAMES: [&str; 3] = ["c1", "c2", "c3"];
+
+/// A coordinator whose lease is so short is replaced before one loses patience.
+const LEASE: &str = "3s";
+
+/// Runs it until Ctrl-C.
+pub(crate) fn run(runner: &Runner, repository: &Repository) -> anyhow::Result<()> {
+    packages::ensure(runner, packages::ETCD)?;
+    let python = python::ensure(runner, repository)?;
+    let binary = cargo::build_holdfast(runner, repository)?;
+    let scratch = Scratch::create()?;
+    let mut etcds = Etcd::start_three(scratch.path())?;
+    let mut motos = [
+        Moto::start_as("s3-onsite", scratch.path(), &python)?,
+        Moto::start_as("s3-offsite", scratch.path(), &python)?,
+    ];
+    for etcd in &mut etcds {
+        etcd.wait(runner)?;
+    }
+    for moto in &mut motos {
+        moto.wait(runner)?;
+        let mut command = Command::new(&python);
+        let script = repository.root().join("xtask/python/make_buckets.py");
+        command.arg(script);
+        runner.run(command.args([
+            &moto.url(),
+            ACCESS_KEY,
+            SECRET_KEY,
+            REGION,
+            BUCKET_A,
+            BUCKET_B,
+        ]))?;
+    }
+    let hosts: Vec<String> = etcds.iter().map(Etcd::host).collect();
+    let key = scratch.path().join("cluster.key");
+    runner.run(Command::new(&binary).args(["key", "cluster"]).arg(&key))?;
+    let plan = Plan {
+        folder: scratch.path(),
+        binary: &binary,
+        placement: format!("etcd://{}/dev", hosts.join(",")),
+        key: &key,
+        sites: [
+            format!("onsite={}", site(&motos[0].url(), BUCKET_A)),
+            format!("offsite={}", site(&motos[1].url(), BUCKET_B)),
+        ],
+    };
+    let ports = ports::free::<3>()?;
+    let mut coordinators = Vec::new();
+    for (name, port) in NAMES.into_iter().zip(ports) {
+        let script = plan.write(name, port)?;
+        let script = script.display().to_string();
+        let mut coordinator = Server::start(name, scratch.path(), &script, &[])?;
+        coordinator.wait(runner, || http::accepts(port))?;
+        coordinators.push(coordinator);
+    }
+    let urls = ports.map(|port| format!("http://127.0.0.1:{port}"));
+    println!("export HOLDFAST_COORDINATOR={}", quoted(&urls.join(",")));
+    println!("export PATH={}:$PATH", quoted(&folder_of(&binary)));
+    eprintln!("{}", plan.told(&motos, &coordinators));
+    runner.wait_for_interrupt(|| etcds.iter_mut().try_for_each(Etcd::check))
+}
+
+/// What a coordinator is started with.
+struct Plan<'p> {
+    folder: &'p Path,
+    binary: &'p Path,
+    placement: String,
+    key: &'p Path,
+    sites: [String; 2],
+}
+
+impl Plan<'_> {
+    /// A script that starts a coordinator.
+    fn write(&self, name: &str, port: u16) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(format!("start-{name}"));
+        let text = format!(
+            "#!/bin/sh\nexport AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}\nexec {} coordinator --name {name} --data {} \
+             --listen 127.0.0.1:{port} --placement {} --cluster-key {} --lease {LEASE} --site {} --site {}\n",
+            quoted(&self.binary.display().to_string()),
+            quoted(&self.folder.join(name).display().to_string()),
+            quoted(&self.placement),
+            quoted(&self.key.display().to_string()),
+            quoted(&self.sites[0]),
+            quoted(&self.sites[1]),
+        );
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+        Ok(path)
+    }
+
+    fn told(&self, motos: &[Moto; 2], coordinators: &[Server]) -> String {
+        let mut text = format!(
+            "everything lies in {} and is gone after Ctrl-C. Processes:\n",
+            self.folder.display()
+        );
+        for (name, coordinator) in NAMES.iter().zip(coordinators) {
+            text += &format!(
+                "  coordinator {name}: {}; after a kill start it again with {}/start-{name} &\n",
+                coordinator.pid(),
+                self.folder.display()
+            );
+        }
+        for (site, moto) in ["onsite", "offsite"].iter().zip(motos) {
+            text += &format!(
+                "  S3 server of {site}: {}; kill -STOP cuts it off, kill -CONT brings it back\n",
+                moto.pid()
+            );
+        }
+        text + "paste the two export lines into another shell, then: holdfast vault create db --sites onsite,offsite --identity-out identity"
+    }
+}
+
+fn site(endpoint: &str, bucket: &str) -> String {
+    format!("s3://{bucket}?endpoint={endpoint}&region={REGION}")
+}
+
+fn folder_of(binary: &Path) -> String {
+    let folder = binary.parent().unwrap_or(Path::new("."));
+    folder.display().to_string()
+}
