@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -89,6 +89,13 @@ impl Client {
     #[must_use]
     pub fn on(&self, coordinator: &Coordinator) -> Self {
         self.with("HOLDFAST_COORDINATOR", coordinator.socket_url())
+    }
+
+    /// The same user, asking whichever of several coordinators answers first.
+    #[must_use]
+    pub fn on_any<'c>(&self, coordinators: impl IntoIterator<Item = &'c Coordinator>) -> Self {
+        let all = coordinators.into_iter().map(Coordinator::socket_url);
+        self.with("HOLDFAST_COORDINATOR", all.collect::<Vec<_>>().join(","))
     }
 
     /// The same user, asking a coordinator by mutual TLS.
@@ -183,6 +190,15 @@ impl Client {
         Running::start(self.command(words), self.limit)
     }
 
+    /// Starts a command that reads what the test goes on to write.
+    pub fn start_fed<W: AsRef<OsStr>>(&self, words: &[W]) -> (Running, ChildStdin) {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped());
+        let mut running = Running::start(command, self.limit);
+        let stdin = running.child.stdin.take().unwrap();
+        (running, stdin)
+    }
+
     /// Runs a command to its end.
     pub fn run<W: AsRef<OsStr>>(&self, words: &[W]) -> Ran {
         self.start(words).wait()
@@ -190,10 +206,7 @@ impl Client {
 
     /// Runs a command that reads `input`.
     pub fn run_with_input<W: AsRef<OsStr>>(&self, words: &[W], input: &[u8]) -> Ran {
-        let mut command = self.command(words);
-        command.stdin(Stdio::piped());
-        let mut running = Running::start(command, self.limit);
-        let mut stdin = running.child.stdin.take().unwrap();
+        let (running, mut stdin) = self.start_fed(words);
         // One that ends early does not read all of it.
         let _ = stdin.write_all(input);
         drop(stdin);

@@ -260,6 +260,22 @@ impl Coordinator {
         kill_process(Pid::from_child(child), Signal::STOP).unwrap();
     }
 
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::CONT).unwrap();
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.starting.name
+    }
+
+    /// Whether it was started and neither stopped nor killed since.
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Waits until it ends by itself, because something is wrong.
     #[track_caller]
     pub fn ends_by_itself(&mut self) {

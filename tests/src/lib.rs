@@ -5,6 +5,8 @@
 //! | [`surroundings`] | what `cargo xtask test` tells the tests; what is missing fails them |
 //! | [`ground`] | a folder for one test: a user's home, sites, data |
 //! | [`coordinator`] | a coordinator process: started, killed, stopped, started again |
+//! | [`etcd`] | an etcd of a test's own |
+//! | [`cluster`] | several of them over one placement store |
 //! | [`client`] | one command line, its exit code, what it says |
 //! | [`certificates`] | authorities and certificates for mutual TLS |
 //! | [`tree`] | file trees with every awkward kind of file |
@@ -20,8 +22,10 @@
 
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod compare;
 pub mod coordinator;
+pub mod etcd;
 pub mod forgetful;
 pub mod gate;
 pub mod ground;
@@ -32,8 +36,10 @@ pub mod tree;
 
 pub use certificates::{Authority, Certificate};
 pub use client::{Client, Ran, Running};
+pub use cluster::Cluster;
 pub use compare::{assert_same, assert_same_below};
 pub use coordinator::{Coordinator, Starting};
+pub use etcd::Etcd;
 pub use forgetful::{Forgetful, ForgetfulMount, Lost};
 pub use gate::Gate;
 pub use ground::Ground;

@@ -36,10 +36,12 @@ fn from_vault(error: holdfast_vault::Error) -> Error {
     use holdfast_vault::Error as Vault;
     let text = error.to_string();
     match error {
-        Vault::Unavailable(_) | Vault::Fenced(_) | Vault::Full(_) => Error::Unavailable {
-            what: "the site".into(),
-            why: text,
-        },
+        Vault::Unavailable(_) | Vault::Fenced(_) | Vault::Full(_) | Vault::Elsewhere(_) => {
+            Error::Unavailable {
+                what: "the site".into(),
+                why: text,
+            }
+        }
         Vault::Missing(_) => Error::Missing {
             what: text,
             why: "the site does not have it".into(),

@@ -6,13 +6,14 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// The coordinator's errors are the vault's: what the caller should do is the same.
-pub use holdfast_vault::{Error, Result};
+pub use holdfast_vault::error::{Elsewhere, Error, Result};
 
-/// An error as a gRPC status with `google.rpc.ErrorInfo`, whose `reason` is the kind's word.
+/// An error as a gRPC status with `google.rpc.ErrorInfo`, whose `reason` is the kind's word. With `ELSEWHERE` its metadata
+/// hold `owner`, the coordinator to ask, and `addresses`, where that one answers, parted by spaces.
 pub fn status(error: &Error) -> Status {
     let code = match error {
         Error::Fenced(_) => Code::Aborted,
-        Error::Unavailable(_) => Code::Unavailable,
+        Error::Unavailable(_) | Error::Elsewhere(_) => Code::Unavailable,
         Error::Full(_) => Code::ResourceExhausted,
         Error::Missing(_) => Code::NotFound,
         Error::Corrupt(_) => Code::DataLoss,
@@ -21,7 +22,12 @@ pub fn status(error: &Error) -> Status {
         Error::TooNew(_) => Code::Unimplemented,
         Error::Bug(_) => Code::Internal,
     };
-    let details = ErrorDetails::with_error_info(error.reason(), "holdfast", HashMap::new());
+    let mut metadata = HashMap::new();
+    if let Error::Elsewhere(there) = error {
+        metadata.insert("owner".into(), there.owner.clone());
+        metadata.insert("addresses".into(), there.addresses.join(" "));
+    }
+    let details = ErrorDetails::with_error_info(error.reason(), "holdfast", metadata);
     Status::with_error_details(code, error.to_string(), details)
 }
 

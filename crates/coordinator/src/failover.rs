@@ -15,7 +15,7 @@ use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Diverged, Replicator, Standing, Step, standing};
 use holdfast_vault::{Budget, Guard, SharedState, State, open_state};
 
-use crate::error::{Error, Result, from_placement};
+use crate::error::{Error, Result};
 use crate::newest::sealed_fork;
 use crate::node::{Node, Slot};
 use crate::taking::Take;
@@ -124,12 +124,7 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
             }
             match owned {
                 Some(vault) => last_known(vault, &longest),
-                None => (
-                    format!(
-                        "unknown: this coordinator has not seen the last records of site {from}"
-                    ),
-                    false,
-                ),
+                None => (last_told(node, id, &from, &longest).await, false),
             }
         }
     };
@@ -182,9 +177,13 @@ async fn told_of_loss(node: &Arc<Node>, slot: &Slot, to: &SiteName, plan: Plan) 
 
 /// A site, if it answers and holds the vault.
 async fn answering(node: &Node, id: VaultId, name: &SiteName) -> Option<Arc<dyn Site>> {
-    let opened = node.sites.open(name).await.ok()?;
-    let header = tokio::time::timeout(ANSWER_WITHIN, read_header(opened.site.as_ref(), id)).await;
-    matches!(header, Ok(Ok(Some(_)))).then_some(opened.site)
+    let asked = async {
+        let opened = node.sites.open(name).await?;
+        let header = read_header(opened.site.as_ref(), id).await?;
+        Ok::<_, Error>(header.is_some().then_some(opened.site))
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+    answer.ok()?.ok()?
 }
 
 /// The primary itself is named: of a vault that is open nowhere, since its sites do not agree on who goes on.
@@ -310,6 +309,26 @@ fn last_known(vault: &Vault, there: &State) -> (String, bool) {
     )
 }
 
+/// No owner is there to ask: what its last one told of the primary. It may have gone on for a few seconds after that.
+async fn last_told(node: &Node, id: VaultId, from: &SiteName, there: &State) -> String {
+    let told = node.placement.progress(id).await.unwrap_or_default();
+    let mut told = told.into_iter().filter(|(site, _)| site == from);
+    let told = told.next().map(|(_, told)| told);
+    let Some((last, at_millis)) = told.and_then(|told| Some((told.replicated?, told.at_millis)))
+    else {
+        return format!("unknown: nobody has seen the last records of site {from}");
+    };
+    let ago = (node.context.now_millis() - at_millis).max(0) / 1000;
+    let lacks = match there.chain.head {
+        Some(head) if head >= last => "which is all there".into(),
+        Some(head) => format!("of which those after {head} are not there"),
+        None => "of which nothing is there".into(),
+    };
+    format!(
+        "unknown: its owner is gone, which told {ago} s ago of records up to {last}, {lacks}, and may have gone on since"
+    )
+}
+
 /// Carries a failover out, if things still are as `seen` says, or better.
 pub async fn carry_out(
     node: &Arc<Node>,
@@ -319,10 +338,10 @@ pub async fn carry_out(
 ) -> Result<Arc<Vault>> {
     let id = slot.header.vault;
     // Held to the end: the node's clockwork would take the vault back at its old primary meanwhile.
-    let _changing = node.changing().await;
+    let _changing = node.changing_now(id).await;
     // ORDER: looked at once more under the lock. Two who ask at the same time would else act on one plan: the second would
     // seal, as the old primary, a site that follows the first one's by now.
-    let slot = &node.find(&id.to_string())?;
+    let slot = &node.reach_slot(&id.to_string()).await?;
     let plan = &plan(node, slot, to).await?;
     if plan.from != seen.from || (seen.loses_nothing && !plan.loses_nothing) {
         return Err(Error::Invalid(format!(
@@ -330,14 +349,9 @@ pub async fn carry_out(
             plan.from, plan.left_behind
         )));
     }
-    if slot.vault.is_none()
-        && let Some(owner) = node.placement.owner(id).await.map_err(from_placement)?
-        && owner.coordinator != node.options.name
-    {
-        return Err(Error::Unavailable(format!(
-            "coordinator {} owns the vault; ask there, or stop it first",
-            owner.coordinator
-        )));
+    // ORDER: before anything is sealed. Of two coordinators that both find the vault free only one goes on.
+    if slot.vault.is_none() {
+        node.reserve(id).await?;
     }
     node.give_up(id, format!("it is being moved to site {to}"))
         .await;

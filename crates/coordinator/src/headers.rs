@@ -4,12 +4,12 @@
 //! at a site begins under it.
 
 use bytes::Bytes;
-use holdfast_format::{Epoch, ObjectName, Position, Sealed, SiteName, Slot, VaultHeader};
+use holdfast_format::{Epoch, ObjectName, Position, Sealed, SiteName, VaultHeader};
 use holdfast_placement::VaultEntry;
 use holdfast_vault::{LogReader, State};
 
 use crate::error::{Result, from_placement};
-use crate::node::{self, Node};
+use crate::node::{Node, Slot};
 use crate::repair;
 use crate::vault::Vault;
 
@@ -25,7 +25,8 @@ impl Node {
         };
         for entry in known {
             let is_cared_for = self.slots().get(&entry.vault).is_some_and(|slot| {
-                slot.vault.is_some() || (!slot.owner.is_empty() && slot.owner != self.options.name)
+                slot.vault.is_some()
+                    || ![self.options.name.as_str(), ""].contains(&&*slot.owner_name())
             });
             if !is_cared_for {
                 self.look_for(entry).await;
@@ -75,14 +76,7 @@ impl Node {
             true => "it is being opened".into(),
             false => format!("no site shows it: {}", reasons.join("; ")),
         };
-        let slot = || node::Slot {
-            header,
-            found_at: first.clone(),
-            vault: None,
-            trouble,
-            owner: String::new(),
-            tried: None,
-        };
+        let slot = || Slot::found(header, first.clone(), trouble);
         self.slots().entry(entry.vault).or_insert_with(slot);
     }
 
@@ -97,7 +91,7 @@ impl Node {
         let log = LogReader::new(opened.site.clone(), header.vault);
         let begins = Position {
             epoch: Epoch(1),
-            slot: Slot(0),
+            slot: holdfast_format::Slot(0),
         };
         let Some(record) = log.read_raw(begins).await? else {
             return Ok(false);

@@ -3,6 +3,7 @@
 //! A lost lease costs liveness only: another coordinator may take the vaults, and fences this one by its seal. This one
 //! registers anew and gives up the vaults that others hold by then.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use kameo::Actor;
@@ -10,20 +11,32 @@ use kameo::actor::{ActorRef, Spawn};
 use kameo::error::Infallible;
 use kameo::message::{Context, Message};
 
-use crate::node::Node;
+use holdfast_placement::Acquire;
+
+use crate::error::{Result, from_placement};
+use crate::node::{Node, Slot};
+use crate::vault::Vault;
 
 /// See the module.
 #[derive(Debug)]
 pub struct LeaseKeeper {
     node: Weak<Node>,
+    /// Of some vault it is not known yet whether the new lease holds it.
+    unheld: bool,
 }
 
 impl Actor for LeaseKeeper {
     type Args = Weak<Node>;
     type Error = Infallible;
 
-    async fn on_start(node: Weak<Node>, _: ActorRef<Self>) -> Result<Self, Infallible> {
-        Ok(Self { node })
+    async fn on_start(
+        node: Weak<Node>,
+        _: ActorRef<Self>,
+    ) -> std::result::Result<Self, Infallible> {
+        Ok(Self {
+            node,
+            unheld: false,
+        })
     }
 }
 
@@ -37,6 +50,18 @@ impl Message<Renew> for LeaseKeeper {
             return;
         };
         match node.placement.keep_alive(&node.lease()).await {
+            Ok(true) if node.placing.unlisted.swap(false, Ordering::Relaxed) => {
+                tracing::error!(
+                    "the placement store does not list this coordinator any more: it was emptied or brought back from a backup; this \
+                     coordinator registers anew"
+                );
+                if let Err(error) = node.register_again().await {
+                    node.placing.unlisted.store(true, Ordering::Relaxed);
+                    tracing::warn!(%error, "it is not registered yet");
+                }
+                self.unheld = node.hold_all().await;
+            }
+            Ok(true) if self.unheld => self.unheld = node.hold_all().await,
             Ok(true) => {}
             Ok(false) => {
                 tracing::error!(
@@ -45,6 +70,7 @@ impl Message<Renew> for LeaseKeeper {
                 if let Err(error) = node.register_again().await {
                     tracing::warn!(%error, "it is not registered yet");
                 }
+                self.unheld = node.hold_all().await;
             }
             Err(error) => tracing::warn!(%error, "the lease was not renewed yet"),
         }
@@ -66,5 +92,59 @@ impl LeaseKeeper {
                 let _ = keeper.tell(Renew).try_send();
             }
         });
+    }
+}
+
+impl Node {
+    /// The lease has ended: takes a new one.
+    async fn register_again(&self) -> Result<()> {
+        let lease = self
+            .placement
+            .register(&self.info(), self.options.lease)
+            .await
+            .map_err(from_placement)?;
+        self.set_lease(lease);
+        Ok(())
+    }
+
+    /// Has the lease hold every vault that is open here and that nobody else has taken; whether it is not known of some yet.
+    async fn hold_all(&self) -> bool {
+        let mut unheld = false;
+        for slot in self.list() {
+            if let Some(vault) = slot.vault.clone()
+                && !vault.stop.is_cancelled()
+                && let Err(error) = self.hold(&slot, &vault).await
+            {
+                tracing::warn!(vault = %slot.header.name, %error, "it is not held yet");
+                unheld = true;
+            }
+        }
+        unheld
+    }
+
+    async fn hold(&self, slot: &Slot, vault: &Vault) -> Result<()> {
+        let (id, epoch) = (slot.header.vault, vault.claimant.epoch);
+        let taken = self.placement.acquire(id, &self.lease(), epoch).await;
+        match taken.map_err(from_placement)? {
+            // Another may have taken the vault, appended to it, and lost its own lease again meanwhile. Nobody would ever
+            // tell: whoever only reads asks no site whether the epoch was sealed.
+            Acquire::Granted => match vault.is_not_sealed().await {
+                // A store that lost the lease may have lost all else.
+                Ok(true) => self.register_vault(vault).await,
+                Ok(false) => {
+                    tracing::error!(vault = %slot.header.name, %epoch, "another coordinator had the vault meanwhile; it is taken anew");
+                    vault.stop.cancel();
+                }
+                Err(error) => {
+                    tracing::error!(vault = %slot.header.name, %epoch, %error, "whether another coordinator had the vault meanwhile cannot be seen; it is taken anew");
+                    vault.stop.cancel();
+                }
+            },
+            Acquire::HeldBy(owner) => {
+                tracing::error!(vault = %slot.header.name, owner = owner.coordinator, "another coordinator took the vault meanwhile");
+                vault.stop.cancel();
+            }
+        }
+        Ok(())
     }
 }

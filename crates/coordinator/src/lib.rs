@@ -9,11 +9,14 @@ mod headers;
 pub mod lease;
 mod newest;
 pub mod node;
+mod placing;
+pub mod rebuild;
 pub mod repair;
 pub mod salvage;
 pub mod serve;
 pub mod services;
 pub mod sites;
+pub mod spread;
 mod taking;
 pub mod vault;
 

@@ -1,7 +1,6 @@
 //! A node: one coordinator with its sites, its placement, its lease and its vaults.
 //!
-//! State: which vaults it knows, and what it does with each. It takes every vault that it finds at its sites and that no
-//! live coordinator owns. A vault whose primary does not answer is tried again and blocks no other.
+//! State: which vaults it knows, and what it does with each. Which of them it takes and gives up is `placing`'s.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,16 +9,17 @@ use std::time::Duration;
 
 use holdfast_context::Context;
 use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
-use holdfast_placement::{Acquire, CoordinatorInfo, LeaseId, Placement, VaultEntry};
+use holdfast_placement::{CoordinatorInfo, LeaseId, Owner, Placement, VaultEntry};
 use holdfast_store::OpenSites;
 use holdfast_vault::SegmentCache;
-use holdfast_vault::log::reader::list_vaults;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result, from_placement};
+use crate::error::{Elsewhere, Error, Result, from_placement};
+use crate::placing::Placing;
 use crate::sites::Sites;
 use crate::taking::Take;
-use crate::vault::{Vault, herald};
+use crate::vault::Vault;
 
 /// What a node starts from.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Options {
     pub name: String,
     /// Its data folder: caches, its signing key, embedded placement.
     pub data: PathBuf,
-    /// Addresses that it tells others.
+    /// Addresses that it tells others, and clients who ask for what it owns elsewhere.
     pub addresses: Vec<String>,
     /// Sites: name and URL.
     pub sites: Vec<(SiteName, String)>,
@@ -36,7 +36,7 @@ pub struct Options {
     pub opener: Arc<dyn OpenSites>,
     /// How long a lease lasts without renewal. Liveness only.
     pub lease: Duration,
-    /// Signs records.
+    /// Signs records. All coordinators of a cluster have the same: each may have to take any vault.
     pub key: SecretKey,
     /// The release.
     pub version: String,
@@ -55,10 +55,47 @@ pub struct Slot {
     pub vault: Option<Arc<Vault>>,
     /// Why it is not; empty when it is.
     pub trouble: String,
-    /// The owner elsewhere, if there is one.
-    pub owner: String,
+    /// Its owner, as the placement store told last.
+    pub owner: Option<Owner>,
+    /// Since when it has none, as far as is known here.
+    pub unowned: Instant,
     /// When taking it failed last, and the pause from then on.
-    pub tried: Option<(tokio::time::Instant, Duration)>,
+    pub tried: Option<(Instant, Duration)>,
+    /// When it was handed over last, and for how long it stays here if it comes back.
+    pub handed: Option<(Instant, Duration)>,
+}
+
+impl Slot {
+    /// A vault that was found and not taken yet.
+    pub(crate) fn found(header: VaultHeader, found_at: SiteName, trouble: String) -> Self {
+        Self {
+            header,
+            found_at,
+            vault: None,
+            trouble,
+            owner: None,
+            unowned: Instant::now(),
+            tried: None,
+            handed: None,
+        }
+    }
+
+    /// Takes in who owns it now. A vault that is free again may be taken at once.
+    pub(crate) fn set_owner(&mut self, owner: Option<Owner>) {
+        if owner.is_none() {
+            self.unowned = Instant::now();
+            self.tried = None;
+        }
+        self.owner = owner;
+    }
+
+    /// The coordinator that owns it; empty if none is known to.
+    pub fn owner_name(&self) -> String {
+        let owner = self.owner.as_ref();
+        owner
+            .map(|owner| owner.coordinator.clone())
+            .unwrap_or_default()
+    }
 }
 
 /// One coordinator.
@@ -78,16 +115,8 @@ pub struct Node {
     pub stop: CancellationToken,
     lease: RwLock<LeaseId>,
     vaults: RwLock<BTreeMap<VaultId, Slot>>,
-    /// One change of ownership at a time.
-    changing: tokio::sync::Mutex<()>,
+    pub(crate) placing: Placing,
 }
-
-/// After what pause a vault that is not open is tried again: at first, and at most.
-const RETRY: Duration = Duration::from_secs(2);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// How often sites are looked at for vaults that somebody else put there.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// How long a start waits for the first look.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -101,6 +130,7 @@ impl Node {
         stop: CancellationToken,
     ) -> Result<Arc<Self>> {
         let started_millis = context.now_millis();
+        check_cluster_key(&options, placement.as_ref()).await?;
         let lease = placement
             .register(&info(&options, started_millis), options.lease)
             .await
@@ -131,37 +161,18 @@ impl Node {
             stop,
             lease: RwLock::new(lease),
             vaults: RwLock::default(),
-            changing: tokio::sync::Mutex::new(()),
+            placing: Placing::default(),
         });
         crate::lease::LeaseKeeper::start(&node);
         let (first, looked) = tokio::sync::oneshot::channel();
         let this = node.clone();
         node.context
             .spawn(async move { this.keep_looking(first).await });
+        let this = node.clone();
+        node.context.spawn(async move { this.keep_placing().await });
         // A site that does not answer keeps nobody waiting: what it holds is found later.
         let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
         Ok(node)
-    }
-
-    /// Looks for vaults and takes them, until the node stops.
-    async fn keep_looking(self: &Arc<Self>, first: tokio::sync::oneshot::Sender<()>) {
-        let mut first = Some(first);
-        let mut looked: Option<tokio::time::Instant> = None;
-        loop {
-            if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-                self.look().await;
-                looked = Some(tokio::time::Instant::now());
-            }
-            self.take_free().await;
-            if let Some(first) = first.take() {
-                let _ = first.send(());
-            }
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
-            }
-        }
     }
 
     /// The lease that ownership stands under.
@@ -169,44 +180,11 @@ impl Node {
         *self.lease.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease has ended: takes a new one, and with it what was owned here and nobody else has taken since.
-    pub(crate) async fn register_again(&self) -> Result<()> {
-        let lease = self
-            .placement
-            .register(&self.info(), self.options.lease)
-            .await
-            .map_err(from_placement)?;
+    pub(crate) fn set_lease(&self, lease: LeaseId) {
         *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease;
-        for slot in self.list() {
-            let Some(vault) = slot.vault else { continue };
-            let (id, epoch) = (slot.header.vault, vault.claimant.epoch);
-            match self.placement.acquire(id, &lease, epoch).await {
-                // Another may have taken the vault, appended to it, and lost its own lease again meanwhile. Nobody would ever
-                // tell: whoever only reads asks no site whether the epoch was sealed.
-                Ok(Acquire::Granted) => match vault.is_not_sealed().await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        tracing::error!(vault = %slot.header.name, %epoch, "another coordinator had the vault meanwhile; it is taken anew");
-                        vault.stop.cancel();
-                    }
-                    Err(error) => {
-                        tracing::error!(vault = %slot.header.name, %epoch, %error, "whether another coordinator had the vault meanwhile cannot be seen; it is taken anew");
-                        vault.stop.cancel();
-                    }
-                },
-                Ok(Acquire::HeldBy(owner)) => {
-                    tracing::error!(vault = %slot.header.name, owner = owner.coordinator, "another coordinator took the vault meanwhile");
-                    vault.stop.cancel();
-                }
-                Err(error) => {
-                    tracing::warn!(vault = %slot.header.name, %error, "it is not held yet")
-                }
-            }
-        }
-        Ok(())
     }
 
-    fn info(&self) -> CoordinatorInfo {
+    pub(crate) fn info(&self) -> CoordinatorInfo {
         info(&self.options, self.started_millis)
     }
 
@@ -255,107 +233,80 @@ impl Node {
         let slot = self.find(name)?;
         match slot.vault {
             Some(vault) if !vault.stop.is_cancelled() => Ok(vault),
+            _ => Err(self.not_here(&slot)),
+        }
+    }
+
+    /// A vault that is owned here; else who is to be asked, or what is the matter, as the placement store knows it now.
+    pub async fn reach(&self, name: &str) -> Result<Arc<Vault>> {
+        match self.reach_slot(name).await?.vault {
+            Some(vault) => Ok(vault),
+            None => self.vault(name),
+        }
+    }
+
+    /// A vault that is owned here, or that no coordinator owns.
+    pub(crate) async fn reach_slot(&self, name: &str) -> Result<Slot> {
+        let slot = match self.find(name) {
+            Ok(slot) => slot,
+            // ORDER: one that was created elsewhere a moment ago is not told missing: that would end a session that resumes.
+            Err(error @ Error::Missing(_)) => return Err(self.missing(name, error).await),
+            Err(error) => return Err(error),
+        };
+        if slot
+            .vault
+            .as_ref()
+            .is_some_and(|vault| !vault.stop.is_cancelled())
+        {
+            return Ok(slot);
+        }
+        let id = slot.header.vault;
+        if let Ok(owner) = self.placement.owner(id).await
+            && let Some(slot) = self.slots().get_mut(&id)
+            && slot.owner != owner
+        {
+            slot.set_owner(owner);
+        }
+        let slot = self.find(name)?;
+        match self.not_here(&slot) {
+            error @ Error::Elsewhere(_) if slot.vault.is_none() => Err(error),
+            _ => Ok(slot),
+        }
+    }
+
+    /// No vault of that name was found here: whether there is one all the same.
+    async fn missing(&self, name: &str, error: Error) -> Error {
+        match self.placement.vaults().await {
+            Ok(known) => {
+                let mut known = known.iter();
+                let is_known = known
+                    .any(|entry| entry.name.as_str() == name || entry.vault.to_string() == name);
+                match is_known {
+                    true => Error::Unavailable(format!(
+                        "vault {name} was not found at a site yet; ask again in a moment"
+                    )),
+                    false => error,
+                }
+            }
+            Err(other) => Error::Unavailable(format!(
+                "vault {name} is not known here, and whether another coordinator has it cannot be asked: {other}"
+            )),
+        }
+    }
+
+    fn not_here(&self, slot: &Slot) -> Error {
+        let vault = slot.header.name.to_string();
+        match &slot.owner {
             // Its own name stands there while it opens the vault again, after a failover that failed.
-            _ if !slot.owner.is_empty() && slot.owner != self.options.name => {
-                Err(Error::Unavailable(format!(
-                    "vault {} is owned by coordinator {}; ask there",
-                    slot.header.name, slot.owner
-                )))
+            Some(owner) if owner.coordinator != self.options.name => {
+                Error::Elsewhere(Box::new(Elsewhere {
+                    vault,
+                    owner: owner.coordinator.clone(),
+                    addresses: owner.addresses.clone(),
+                }))
             }
-            _ => Err(Error::Unavailable(format!(
-                "vault {} is not open: {}",
-                slot.header.name, slot.trouble
-            ))),
+            _ => Error::Unavailable(format!("vault {vault} is not open: {}", slot.trouble)),
         }
-    }
-
-    /// Looks for vaults at every site, and takes those that nobody owns.
-    pub async fn find_and_take(self: &Arc<Self>) {
-        self.look().await;
-        for slot in self.slots().values_mut() {
-            slot.tried = None;
-        }
-        self.take_free().await;
-    }
-
-    /// Looks for vaults at every site, at all of them at once.
-    async fn look(&self) {
-        let looks = self
-            .sites
-            .list()
-            .into_iter()
-            .map(|(name, _, _)| async move {
-                if let Err(error) = self.look_at(&name).await {
-                    tracing::warn!(site = %name, %error, "the site cannot be looked at");
-                }
-            });
-        futures::future::join_all(looks).await;
-        self.look_for_known().await;
-    }
-
-    /// Takes vaults that nobody owns; one that could not be taken is tried again after a pause that grows.
-    async fn take_free(self: &Arc<Self>) {
-        let _changing = self.changing.lock().await;
-        self.drop_fenced().await;
-        for slot in self.list() {
-            let waits = slot
-                .tried
-                .is_some_and(|(since, pause)| since.elapsed() < pause);
-            if slot.vault.is_some() || waits || self.stop.is_cancelled() {
-                continue;
-            }
-            let id = slot.header.vault;
-            if let Err(error) = self.take(id, &Take::AtPrimary).await {
-                tracing::warn!(vault = %slot.header.name, %error, "the vault is not open");
-                if let Some(slot) = self.slots().get_mut(&id) {
-                    slot.trouble = error.to_string();
-                    let pause = slot.tried.map_or(RETRY, |(_, pause)| pause * 2);
-                    slot.tried = Some((tokio::time::Instant::now(), pause.min(RETRY_MAX)));
-                }
-            }
-        }
-    }
-
-    async fn drop_fenced(&self) {
-        for slot in self.list() {
-            if let Some(vault) = slot.vault
-                && vault.stop.is_cancelled()
-            {
-                vault.end().await;
-                herald::last_word(&vault, self.placement.as_ref()).await;
-                let _ = self
-                    .placement
-                    .release(slot.header.vault, &self.lease())
-                    .await;
-                if let Some(slot) = self.slots().get_mut(&slot.header.vault) {
-                    slot.vault = None;
-                    slot.owner.clear();
-                    slot.trouble = "its ownership ended; it is opened again".into();
-                }
-            }
-        }
-    }
-
-    async fn look_at(&self, name: &SiteName) -> Result<()> {
-        let opened = self.sites.open(name).await?;
-        for (id, header) in list_vaults(opened.site.as_ref()).await? {
-            match header {
-                Ok(header) => {
-                    self.slots().entry(id).or_insert_with(|| Slot {
-                        header,
-                        found_at: name.clone(),
-                        vault: None,
-                        trouble: "it was just found".into(),
-                        owner: String::new(),
-                        tried: None,
-                    });
-                }
-                Err(error) => {
-                    tracing::error!(vault = %id, site = %name, %error, "a vault's header does not read")
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Where a vault's index segments are kept here.
@@ -369,27 +320,31 @@ impl Node {
         )
     }
 
+    /// A vault was taken.
     pub(crate) async fn remember(&self, vault: &Arc<Vault>) {
-        let (members, primary): (Vec<SiteName>, SiteName) = {
-            let state = vault.state();
-            (
-                state.catalog.members.keys().cloned().collect(),
-                vault.primary.site.name().clone(),
-            )
+        let id = vault.header.vault;
+        let handed = self.slots().get(&id).and_then(|slot| slot.handed);
+        let primary = vault.primary.site.name().clone();
+        let slot = Slot {
+            vault: Some(vault.clone()),
+            owner: Some(Owner {
+                coordinator: self.options.name.clone(),
+                addresses: self.options.addresses.clone(),
+                epoch: vault.claimant.epoch,
+            }),
+            handed,
+            ..Slot::found(vault.header.clone(), primary, String::new())
         };
+        self.slots().insert(id, slot);
+        self.register_vault(vault).await;
+    }
+
+    /// Tells the placement store of an owned vault: its name, its members, its header.
+    pub(crate) async fn register_vault(&self, vault: &Vault) {
+        let primary = vault.primary.site.name().clone();
+        let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
         let mut sites = vec![primary.clone()];
         sites.extend(members.into_iter().filter(|site| *site != primary));
-        self.slots().insert(
-            vault.header.vault,
-            Slot {
-                header: vault.header.clone(),
-                found_at: primary,
-                vault: Some(vault.clone()),
-                trouble: String::new(),
-                owner: self.options.name.clone(),
-                tried: None,
-            },
-        );
         // ORDER: what the store has from before is not given up for want of an answer.
         let header = match self.header_of(vault).await {
             Ok(header) => header,
@@ -416,20 +371,14 @@ impl Node {
         site: SiteName,
         certificate: &Certificate,
     ) -> Result<Arc<Vault>> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing(header.vault).await;
         self.placement
             .put_certificate(header.vault, &certificate.encode())
             .await
             .map_err(from_placement)?;
         let id = header.vault;
-        self.slots().entry(id).or_insert_with(|| Slot {
-            header,
-            found_at: site,
-            vault: None,
-            trouble: "it is being opened".into(),
-            owner: String::new(),
-            tried: None,
-        });
+        let found = || Slot::found(header, site, "it is being opened".into());
+        self.slots().entry(id).or_insert_with(found);
         if let Some(vault) = self
             .list()
             .into_iter()
@@ -441,44 +390,30 @@ impl Node {
         self.take(id, &Take::AtPrimary).await
     }
 
-    /// Keeps ownerships as they are for as long as the guard lives: nothing is taken, nothing is given up by the node's
-    /// own clockwork meanwhile.
-    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.changing.lock().await
-    }
-
-    /// Ends this node's ownership of a vault, if it has it. The caller holds [`Self::changing`].
-    pub(crate) async fn give_up(&self, id: VaultId, why: String) {
-        let owned = self
-            .list()
-            .into_iter()
-            .find(|slot| slot.header.vault == id)
-            .and_then(|slot| slot.vault);
-        if let Some(vault) = owned {
-            vault.end().await;
-            herald::last_word(&vault, self.placement.as_ref()).await;
-            if let Some(slot) = self.slots().get_mut(&id) {
-                slot.vault = None;
-                slot.owner.clear();
-                slot.trouble = why;
-            }
-        }
-    }
-
     /// Stops: every vault is given up in order, the lease last.
     pub async fn shut_down(&self) {
         self.stop.cancel();
-        let _changing = self.changing.lock().await;
-        for slot in self.list() {
-            if let Some(vault) = slot.vault {
-                vault.end().await;
-                herald::last_word(&vault, self.placement.as_ref()).await;
-            }
-        }
+        let leaving = self.list().into_iter().map(|slot| slot.header.vault);
+        futures::future::join_all(leaving.map(|id| self.leave(id))).await;
         if let Err(error) = self.placement.deregister(&self.lease()).await {
             tracing::warn!(%error, "the lease was not given back; it runs out by itself");
         }
     }
+}
+
+/// Whoever may have to take the others' vaults signs with the same key: the vaults' certificates are for that one alone.
+async fn check_cluster_key(options: &Options, placement: &dyn Placement) -> Result<()> {
+    let own = options.key.public();
+    for other in placement.coordinators().await.map_err(from_placement)? {
+        if other.name != options.name && other.public_key != own.0 {
+            return Err(Error::Invalid(format!(
+                "coordinator {} lives in the same placement store and signs with another key, so that neither could take over \
+                 the other's vaults: give all of them the same --cluster-key",
+                other.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn info(options: &Options, started_millis: i64) -> CoordinatorInfo {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use holdfast_format::{
     Certificate, ClaimNonce, Epoch, ObjectName, Position, Sealed, SiteName, VaultHeader, VaultId,
 };
-use holdfast_placement::Acquire;
+use holdfast_placement::{Acquire, Owner};
 use holdfast_store::SiteReader;
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Credentials, Guard, LogReader, State, Takeover, Writer, open_state};
 
-use crate::error::{Error, Result, from_placement};
+use crate::error::{Elsewhere, Error, Result, from_placement};
 use crate::failover::{self, ANSWER_WITHIN};
 use crate::newest::Newest;
 use crate::node::Node;
@@ -54,53 +54,87 @@ impl Node {
                 });
             }
         }
-        Err(Error::Denied(format!(
-            "this coordinator has no certificate for vault {}; `holdfast vault attach` with the vault's identity or \
-             recovery kit gives it one",
-            header.name
-        )))
+        // A store that was emptied, or that never knew: the log has it, for every takeover writes it there.
+        let Some(certificate) = self.certificate_in_logs(header, own).await else {
+            return Err(self.uncertified(header));
+        };
+        let bytes = certificate.encode();
+        let put = self.placement.put_certificate(header.vault, &bytes).await;
+        put.map_err(from_placement)?;
+        Ok(Credentials {
+            coordinator: self.options.name.clone(),
+            key: self.options.key.clone(),
+            certificate,
+        })
     }
 
     /// A claimant above every epoch that was ever issued.
     ///
     /// ORDER: numbers are names of log folders, and no name is ever used twice. A placement store that does not know the
-    /// vault has lost its counter, or never had it: a number that a cut-off member has used already would be issued again,
-    /// and that member could never follow. So every member is read, and where one cannot be, numbers are skipped.
+    /// vault has lost its counter, or never had it; one whose counter is behind the log was brought back from an old backup. A number
+    /// that a cut-off member has used already would be issued again, and that member could never follow. So every member
+    /// is read, and where one cannot be, numbers are skipped.
     pub(crate) async fn new_claimant(&self, id: VaultId, state: &State) -> Result<Claimant> {
         let nonce = ClaimNonce(self.context.random());
         if state.chain.head.is_none() {
+            // The first epoch of every vault is 1. The counter is told, or it would be taken for one that is behind.
+            let issued = self.placement.issue_epoch(id, Epoch(0)).await;
+            issued.map_err(from_placement)?;
             let epoch = Epoch(1);
             return Ok(Claimant { epoch, nonce });
         }
-        let mut floor = state.chain.next().epoch;
+        let floor = state.chain.next().epoch;
         let known = self.placement.vaults().await.map_err(from_placement)?;
-        if known.iter().all(|entry| entry.vault != id) && Guard::EpochsNeverReused.stands() {
-            let mut unread = Vec::new();
-            for site in state.catalog.members.keys() {
-                match self.last_epoch(id, site).await {
-                    Ok(last) => floor = floor.max(last),
-                    Err(error) => unread.push(format!("{site} ({error})")),
-                }
-            }
-            if !unread.is_empty() {
-                // By chance too: the coordinator on the other side of a cut may have to skip from the same number.
-                let chance = u32::from_le_bytes(self.context.random());
-                let skipped = SKIPPED_MIN + u64::from(chance);
-                tracing::warn!(
-                    vault = %state.header.name,
-                    skipped,
-                    "the placement store does not know this vault, and not every site can be read: {}. Epoch numbers are \
-                     skipped, so that none is used twice",
-                    unread.join(", ")
-                );
-                floor = Epoch(floor.0.saturating_add(skipped));
+        if known.iter().any(|entry| entry.vault == id) {
+            let issued = self.placement.issue_epoch(id, Epoch(0)).await;
+            let epoch = issued.map_err(from_placement)?;
+            if epoch > floor {
+                return Ok(Claimant { epoch, nonce });
             }
         }
+        let floor = match Guard::EpochsNeverReused.stands() {
+            true => {
+                let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
+                self.floor(id, floor, &members).await.0
+            }
+            false => floor,
+        };
         let epoch = self.placement.issue_epoch(id, floor).await;
         Ok(Claimant {
             epoch: epoch.map_err(from_placement)?,
             nonce,
         })
+    }
+
+    /// A number at or above every epoch that was ever used, by what the members show; those that could not be read, for which
+    /// numbers were skipped.
+    pub(crate) async fn floor(
+        &self,
+        id: VaultId,
+        mut floor: Epoch,
+        members: &[SiteName],
+    ) -> (Epoch, Vec<String>) {
+        let mut unread = Vec::new();
+        for site in members {
+            match self.last_epoch(id, site).await {
+                Ok(last) => floor = floor.max(last),
+                Err(error) => unread.push(format!("{site} ({error})")),
+            }
+        }
+        if !unread.is_empty() {
+            // By chance too: the coordinator on the other side of a cut may have to skip from the same number.
+            let chance = u32::from_le_bytes(self.context.random());
+            let skipped = SKIPPED_MIN + u64::from(chance);
+            tracing::warn!(
+                vault = %id,
+                skipped,
+                "the placement store does not know which epochs of this vault were used, and not every site can be read: {}. Numbers \
+                 are skipped, so that none is used twice",
+                unread.join(", ")
+            );
+            floor = Epoch(floor.0.saturating_add(skipped));
+        }
+        (floor, unread)
     }
 
     /// The highest epoch that has a folder at a site.
@@ -126,7 +160,7 @@ impl Node {
         if let Some(owner) = self.placement.owner(id).await.map_err(from_placement)?
             && owner.coordinator != self.options.name
         {
-            return Err(self.owned_by(id, owner.coordinator));
+            return Err(self.owned_by(id, owner));
         }
         let Newest {
             site: newest_at,
@@ -192,7 +226,7 @@ impl Node {
                 .map_err(from_placement)?
             {
                 Acquire::Granted => {}
-                Acquire::HeldBy(owner) => return Err(self.owned_by(id, owner.coordinator)),
+                Acquire::HeldBy(owner) => return Err(self.owned_by(id, owner)),
             }
             let taken = Writer::take_over(
                 &self.context,
@@ -235,12 +269,25 @@ impl Node {
     }
 
     /// Another coordinator owns a vault: clients are told which.
-    fn owned_by(&self, id: VaultId, coordinator: String) -> Error {
-        let why = format!("coordinator {coordinator} owns it");
-        if let Some(slot) = self.slots().get_mut(&id) {
-            slot.owner = coordinator;
+    pub(crate) fn owned_by(&self, id: VaultId, owner: Owner) -> Error {
+        let mut slots = self.slots();
+        let name = match slots.get_mut(&id) {
+            Some(slot) => {
+                slot.owner = Some(owner.clone());
+                slot.header.name.to_string()
+            }
+            None => id.to_string(),
+        };
+        if owner.coordinator == self.options.name {
+            return Error::Unavailable(format!(
+                "the lease of this coordinator's former run holds vault {name}; it is opened once that lease has run out"
+            ));
         }
-        Error::Unavailable(why)
+        Error::Elsewhere(Box::new(Elsewhere {
+            vault: name,
+            owner: owner.coordinator,
+            addresses: owner.addresses,
+        }))
     }
 
     /// The primary that the placement store knows of, if it knows the vault.

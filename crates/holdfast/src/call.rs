@@ -24,8 +24,8 @@ pub(crate) struct Call {
 impl Call {
     /// Connects to the coordinator.
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
-        let (endpoint, tls) = self.common.coordinator()?;
-        Ok(Connection::open(&endpoint, &tls).await?)
+        let (endpoints, tls) = self.common.coordinators()?;
+        Ok(Connection::open(&endpoints, &tls).await?)
     }
 
     /// Connects, for everything but data.

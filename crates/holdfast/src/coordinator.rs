@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use holdfast_agent::client::Endpoint;
 use holdfast_context::Context;
 use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
 use holdfast_coordinator::{Node, Options};
@@ -15,15 +16,18 @@ use holdfast_format::{SecretKey, SiteName};
 use holdfast_store::{ByUrl, SiteOptions};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Listen, NamedUrl};
+use crate::args::{Listen, NamedUrl, TimeSpan};
 use crate::call::Call;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{output, private_file};
 pub(crate) use config::Settings;
 
-/// How long a coordinator's lease lasts without renewal.
-pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// How long a coordinator's lease lasts without renewal, unless it is told otherwise: within twice that its vaults are taken over.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// The shortest lease: below, a pause of the machine costs every vault its owner. etcd itself makes about two seconds of less.
+const LEASE_MIN: Duration = Duration::from_secs(2);
 
 /// Options of `coordinator`. Certificates for mutual TLS come with `--tls-ca`, `--tls-cert`, `--tls-key`.
 #[derive(Debug, Args)]
@@ -49,8 +53,17 @@ pub(crate) struct CoordinatorArgs {
     /// This coordinator's name; this machine's by default
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<SiteName>,
+    /// Where clients and other coordinators reach it, if not where it listens: https://HOST:PORT; several may be given
+    #[arg(long, value_name = "URL")]
+    pub(crate) advertise: Vec<Endpoint>,
+    /// The key that all coordinators of one placement store sign with; `holdfast key cluster` makes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_key: Option<PathBuf>,
+    /// How long its lease lasts when it is gone, from 2s to 1h: others take its vaults then
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_lease)]
+    pub(crate) lease: Duration,
     /// Read all of it from a file instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "listen", "site", "placement", "name"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "listen", "site", "placement", "name", "advertise", "cluster_key", "lease"])]
     pub(crate) config: Option<PathBuf>,
     /// Only check the settings, the sites and the placement store
     #[arg(long)]
@@ -68,6 +81,9 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
             sites: args.site,
             placement: args.placement,
             name: args.name,
+            advertise: args.advertise,
+            cluster_key: args.cluster_key,
+            lease: args.lease,
             ca: call.common.tls_ca.clone(),
             cert: call.common.tls_cert.clone(),
             key: call.common.tls_key.clone(),
@@ -92,7 +108,8 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
     }
     let told: Vec<String> = listeners.iter().map(Listener::address).collect();
     let stop = CancellationToken::new();
-    let node = start_node(&call.context, &settings, told.clone(), stop.clone()).await?;
+    let reached = reached(&settings, &told);
+    let node = start_node(&call.context, &settings, reached, stop.clone()).await?;
     for address in &told {
         tracing::info!(address, "listening");
     }
@@ -151,8 +168,11 @@ pub(crate) async fn start_node(
             context: context.clone(),
             options: SiteOptions::default(),
         }),
-        lease: LEASE,
-        key: own_key(context, &settings.data)?,
+        lease: settings.lease,
+        key: match &settings.cluster_key {
+            Some(path) => cluster_key(path)?,
+            None => own_key(context, &settings.data)?,
+        },
         version: env!("CARGO_PKG_VERSION").into(),
         placement: url.split('?').next().unwrap_or_default().into(),
     };
@@ -166,6 +186,51 @@ pub(crate) async fn start_node(
 
 fn no_placement(error: holdfast_placement::Error) -> Failure {
     Failure::new(error).or_advise("check what --placement names, and that it can be reached")
+}
+
+/// Where others reach it: as it was told; else where it listens, on the network if it does at all. A socket is on this machine
+/// alone, where all who share it are.
+fn reached(settings: &Settings, listens: &[String]) -> Vec<String> {
+    if !settings.advertise.is_empty() {
+        return settings.advertise.iter().map(ToString::to_string).collect();
+    }
+    let on_network = listens.iter().filter(|at| at.starts_with("http"));
+    // All addresses of this machine are none: its name is.
+    let host = holdfast_agent::backup::host_name();
+    let named = on_network.map(|at| {
+        at.replace("//0.0.0.0:", &format!("//{host}:"))
+            .replace("//[::]:", &format!("//{host}:"))
+    });
+    let named: Vec<String> = named.collect();
+    match named.is_empty() {
+        true => listens.to_vec(),
+        false => named,
+    }
+}
+
+/// Reads how long a lease lasts.
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    let lease = text.parse::<TimeSpan>()?.0;
+    let range = LEASE_MIN..=Duration::from_secs(3600);
+    match range.contains(&lease) {
+        true => Ok(lease),
+        false => Err("a lease lasts from 2s to 1h".into()),
+    }
+}
+
+/// The key that a cluster's coordinators share.
+fn cluster_key(path: &Path) -> Outcome<SecretKey> {
+    let bytes = private_file::read(
+        path,
+        "make it once with `holdfast key cluster FILE`, and give every coordinator the same file",
+    )?;
+    let secret: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        Failure::with_advice(
+            format!("{} does not hold 32 bytes", path.display()),
+            "give the file that `holdfast key cluster` made, the same one as the other coordinators have",
+        )
+    })?;
+    Ok(SecretKey::new(secret))
 }
 
 /// The key that signs this coordinator's records. Lost with the data folder: `vault attach` certifies a new one.

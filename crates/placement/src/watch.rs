@@ -5,6 +5,7 @@
 //! consumer costs itself a full read, and never memory or another's time.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,8 +21,13 @@ pub const EVENTS_MAX: usize = 1024;
 /// A stream of changes, in order, from the moment it was made. Ends when the store's handle is dropped.
 ///
 /// To know the present state and then follow it: make the watch first, read second.
-#[derive(Debug)]
 pub struct Watch {
+    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+}
+
+/// What a hub has for one watch.
+#[derive(Debug)]
+struct Queued {
     queue: Arc<Mutex<Queue>>,
 }
 
@@ -42,13 +48,34 @@ pub(crate) struct Hub {
 }
 
 impl Watch {
+    /// A watch over any stream of events: for a store that lies behind another, or behind a network that a simulation makes.
+    pub fn over(events: impl Stream<Item = Event> + Send + 'static) -> Self {
+        Self {
+            events: Box::pin(events),
+        }
+    }
+
     /// The next change; `None` when the store's handle is gone.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 }
 
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 impl Stream for Watch {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.as_mut().poll_next(context)
+    }
+}
+
+impl Stream for Queued {
     type Item = Event;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
@@ -69,7 +96,7 @@ impl Hub {
     pub(crate) fn watch(&self) -> Watch {
         let queue = Arc::new(Mutex::new(Queue::default()));
         lock(&self.watches).push(Arc::downgrade(&queue));
-        Watch { queue }
+        Watch::over(Queued { queue })
     }
 
     /// Hands an event to every watch.

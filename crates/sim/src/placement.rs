@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream;
 use holdfast_context::Context;
 use holdfast_format::{Epoch, SiteName, VaultId};
 use holdfast_placement::{
-    Acquire, CoordinatorInfo, EmbeddedPlacement, Error, LeaseId, Owner, Placement, Progress,
+    Acquire, CoordinatorInfo, EmbeddedPlacement, Error, Event, LeaseId, Owner, Placement, Progress,
     Result, SiteEntry, VaultEntry, Watch,
 };
 
@@ -237,6 +238,28 @@ impl Placement for PlacementLink {
 
     async fn watch(&self) -> Result<Watch> {
         let effect = |store: Arc<EmbeddedPlacement>| async move { store.watch().await };
-        self.call(Call::Ask, "watch", effect).await
+        let watch = self.call(Call::Ask, "watch", effect).await?;
+        let way = (
+            self.process.clone(),
+            self.gate.clone(),
+            self.weather.clone(),
+        );
+        Ok(Watch::over(stream::unfold((watch, way), heard)))
     }
+}
+
+/// How often somebody who is cut off looks whether he still is.
+const CUT: Duration = Duration::from_secs(1);
+
+type Way = (String, Gate, Weather);
+
+/// The next event, as it reaches a process: not while that one is paused, nor while it is cut off.
+async fn heard((mut watch, way): (Watch, Way)) -> Option<(Event, (Watch, Way))> {
+    let event = watch.next().await?;
+    let (process, gate, weather) = &way;
+    while weather.is_cut(process, PLACE) {
+        tokio::time::sleep(CUT).await;
+    }
+    gate.pass().await;
+    Some((event, (watch, way)))
 }

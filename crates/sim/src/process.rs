@@ -37,11 +37,11 @@ pub struct Process {
     stop: CancellationToken,
 }
 
-/// The key by which a coordinator of this name signs.
-pub fn signing_key(world_seed: u64, name: &str) -> SecretKey {
+/// The key by which the cluster's coordinators sign.
+pub fn cluster_key(world_seed: u64) -> SecretKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&world_seed.to_le_bytes());
-    hasher.update(name.as_bytes());
+    hasher.update(b"cluster");
     SecretKey::new(hasher.finalize().as_bytes())
 }
 
@@ -75,7 +75,7 @@ impl Process {
                 .collect(),
             opener: Arc::new(links),
             lease: LEASE,
-            key: signing_key(world.seed, name),
+            key: cluster_key(world.seed),
             version: "simulated".into(),
             placement: "simulated".into(),
         };

@@ -28,7 +28,7 @@ use crate::gate::Gate;
 use crate::link;
 use crate::model::Model;
 use crate::placement::Shared;
-use crate::process::{Process, signing_key};
+use crate::process::{Process, cluster_key};
 use crate::trace::Trace;
 use crate::watch::Watch;
 use crate::weather::Weather;
@@ -147,7 +147,7 @@ impl World {
         });
         world.certify().await?;
         let first = world.boot(COORDINATORS[0]).await;
-        let certificate = world.certificate(COORDINATORS[0], &root);
+        let certificate = world.certificate(&root);
         let create = v1::CreateVaultRequest {
             header: header.seal(&root).to_bytes(),
             vault_key: object.to_bytes(),
@@ -164,23 +164,20 @@ impl World {
         Ok(world)
     }
 
-    fn certificate(&self, name: &str, root: &SecretKey) -> Certificate {
-        let key = signing_key(self.seed, name).public();
-        Certificate::make(root, self.header.vault, key, name, BEGIN_MILLIS)
+    fn certificate(&self, root: &SecretKey) -> Certificate {
+        let key = cluster_key(self.seed).public();
+        Certificate::make(root, self.header.vault, key, "cluster", BEGIN_MILLIS)
     }
 
-    /// Certifies all coordinators: when the vault is made, and again when placement was lost (`vault attach`).
+    /// Certifies the cluster's key: when the vault is made, and again when placement was lost (`vault attach`).
     pub async fn certify(&self) -> Made<()> {
         let Some(root) = &self.identity.root else {
             return Err("the operator has no root key".into());
         };
         let store = self.placement.store();
-        for name in COORDINATORS {
-            let certificate = self.certificate(name, root).encode();
-            let put = store.put_certificate(self.header.vault, &certificate);
-            put.await.map_err(wrong)?;
-        }
-        Ok(())
+        let certificate = self.certificate(root).encode();
+        let put = store.put_certificate(self.header.vault, &certificate);
+        put.await.map_err(wrong)
     }
 
     /// Whether copies were damaged on purpose, or are not written where that is answered.

@@ -29,9 +29,41 @@ pub enum Error {
     /// Written by a newer release.
     #[error("{0}")]
     TooNew(String),
+    /// Another coordinator owns the vault: ask there.
+    #[error("{0}")]
+    Elsewhere(Box<Elsewhere>),
     /// A check inside holdfast failed: that vault's writer stops.
     #[error("internal check failed: {0}")]
     Bug(String),
+}
+
+/// Who answers for a vault, where it is not whoever was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The vault's name.
+    pub vault: String,
+    /// The coordinator that owns it.
+    pub owner: String,
+    /// Where that one answers, best first, as clients write it.
+    pub addresses: Vec<String>,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            vault,
+            owner,
+            addresses,
+        } = self;
+        write!(
+            f,
+            "vault {vault} is owned by coordinator {owner}; ask there"
+        )?;
+        match addresses.is_empty() {
+            true => Ok(()),
+            false => write!(f, ": {}", addresses.join(", ")),
+        }
+    }
 }
 
 /// Shorthand used through this crate.
@@ -82,6 +114,7 @@ impl Error {
             Self::Denied(_) => "DENIED",
             Self::Invalid(_) => "INVALID",
             Self::TooNew(_) => "TOO_NEW",
+            Self::Elsewhere(_) => "ELSEWHERE",
             Self::Bug(_) => "BUG",
         }
     }

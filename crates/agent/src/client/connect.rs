@@ -1,7 +1,7 @@
 //! Finding and reaching a coordinator: `https://HOST:PORT` with mutual TLS, `unix:PATH` on the same machine.
 //!
-//! State: one HTTP/2 connection, which tonic makes anew when it broke. It must never speak without TLS to another
-//! machine, and it never keeps the private key longer than it takes to hand it to rustls.
+//! State: one HTTP/2 connection at a time, which tonic makes anew when it broke; where it goes is [`super::route`]'s. It must never
+//! speak without TLS to another machine, and it never keeps the private key longer than it takes to hand it to rustls.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use holdfast_proto::v1::vaults_client::VaultsClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Uri};
 use zeroize::Zeroizing;
 
+use super::route::Route;
 use super::status::innermost;
 use crate::error::{Error, Result};
 
@@ -150,81 +151,95 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 /// A connection to a coordinator. Cheap to clone; all clones share it.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    channel: Channel,
-    to: String,
+    route: Route,
+}
+
+/// What an endpoint is called in messages.
+pub(super) fn called(endpoint: &Endpoint) -> String {
+    format!("the coordinator at {endpoint}")
+}
+
+/// Connects to one. The answer may take `CONNECT_SECONDS` seconds.
+pub(super) async fn channel(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel> {
+    let to = called(endpoint);
+    let refuse = |error: tonic::transport::Error| Error::Unavailable {
+        what: to.clone(),
+        why: explain(endpoint, &innermost(&error)),
+    };
+    let uri = endpoint.to_string();
+    let mut tonic_endpoint = tonic::transport::Endpoint::from_shared(uri.clone())
+        .map_err(refuse)?
+        .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(KEEP_ALIVE_SECONDS)))
+        .http2_keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .keep_alive_timeout(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(HTTP_FRAME_BYTES);
+    if let Endpoint::Tls(uri) = endpoint {
+        let uri = Uri::from_str(uri).unwrap_or_default();
+        let config = tls.read(uri.host().unwrap_or_default())?;
+        tonic_endpoint = tonic_endpoint
+            .tls_config(config)
+            .map_err(|error| Error::Invalid {
+                what: "the TLS setting".into(),
+                why: format!("{}; check that the three files are PEM", innermost(&error)),
+            })?;
+    }
+    tonic_endpoint.connect().await.map_err(refuse)
 }
 
 impl Connection {
-    /// Connects. The answer may take `CONNECT_SECONDS` seconds.
-    pub async fn open(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Self> {
-        let to = format!("the coordinator at {endpoint}");
-        let refuse = |error: tonic::transport::Error| Error::Unavailable {
-            what: to.clone(),
-            why: explain(endpoint, &innermost(&error)),
-        };
-        let uri = endpoint.to_string();
-        let mut tonic_endpoint = tonic::transport::Endpoint::from_shared(uri.clone())
-            .map_err(refuse)?
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(Duration::from_secs(KEEP_ALIVE_SECONDS)))
-            .http2_keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
-            .keep_alive_timeout(Duration::from_secs(KEEP_ALIVE_SECONDS))
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(HTTP_FRAME_BYTES);
-        if let Endpoint::Tls(uri) = endpoint {
-            let uri = Uri::from_str(uri).unwrap_or_default();
-            let config = tls.read(uri.host().unwrap_or_default())?;
-            tonic_endpoint = tonic_endpoint
-                .tls_config(config)
-                .map_err(|error| Error::Invalid {
-                    what: "the TLS setting".into(),
-                    why: format!("{}; check that the three files are PEM", innermost(&error)),
-                })?;
-        }
-        let channel = tonic_endpoint.connect().await.map_err(refuse)?;
-        Ok(Self { channel, to })
+    /// Connects to the first of several coordinators that answers. Each may take `CONNECT_SECONDS` seconds.
+    pub async fn open(endpoints: &[Endpoint], tls: &TlsFiles) -> Result<Self> {
+        let route = Route::open(endpoints, tls).await?;
+        Ok(Self { route })
     }
 
     /// Takes a channel that was made elsewhere: a coordinator within this process.
     pub fn over(channel: Channel, to: impl Into<String>) -> Self {
         Self {
-            channel,
-            to: to.into(),
+            route: Route::over(channel, to.into()),
         }
     }
 
     /// For messages: `the coordinator at unix:/var/lib/holdfast/holdfast.sock`.
-    pub fn to(&self) -> &str {
-        &self.to
+    pub fn to(&self) -> String {
+        self.route.to()
     }
 
-    pub(super) fn backup(&self) -> BackupClient<Channel> {
-        BackupClient::new(self.channel.clone())
+    /// After a stream broke or was refused: turns to the coordinator that the refusal names, or to the next that was given. Whether
+    /// another one is asked from now on.
+    pub(super) async fn turn(&self, status: &tonic::Status) -> bool {
+        self.route.turn(status).await
+    }
+
+    pub(super) fn backup(&self) -> BackupClient<Route> {
+        BackupClient::new(self.route.clone())
             .max_decoding_message_size(FRAME_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(FRAME_MESSAGE_BYTES_MAX)
     }
 
-    pub(super) fn restore(&self) -> RestoreClient<Channel> {
-        RestoreClient::new(self.channel.clone())
+    pub(super) fn restore(&self) -> RestoreClient<Route> {
+        RestoreClient::new(self.route.clone())
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(FRAME_MESSAGE_BYTES_MAX)
     }
 
-    pub(super) fn vaults(&self) -> VaultsClient<Channel> {
-        VaultsClient::new(self.channel.clone())
+    pub(super) fn vaults(&self) -> VaultsClient<Route> {
+        VaultsClient::new(self.route.clone())
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(super) fn retention(&self) -> RetentionClient<Channel> {
-        RetentionClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    pub(super) fn retention(&self) -> RetentionClient<Route> {
+        RetentionClient::new(self.route.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(super) fn operations(&self) -> OperationsClient<Channel> {
-        OperationsClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    pub(super) fn operations(&self) -> OperationsClient<Route> {
+        OperationsClient::new(self.route.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }
 
@@ -289,7 +304,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_told() {
         let endpoint: Endpoint = "unix:/nonexistent/holdfast.sock".parse().unwrap();
-        let error = Connection::open(&endpoint, &TlsFiles::default())
+        let error = Connection::open(&[endpoint], &TlsFiles::default())
             .await
             .unwrap_err();
         assert!(
@@ -348,13 +363,17 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let right = files(folder.path(), &ca_pem, &own);
-        let connection = Connection::open(&endpoint, &right).await.unwrap();
+        let connection = Connection::open(std::slice::from_ref(&endpoint), &right)
+            .await
+            .unwrap();
         let admin = crate::client::Admin::new(&connection);
         assert!(admin.snapshots("db", None).await.unwrap().is_empty());
 
         let folder = tempfile::tempdir().unwrap();
         let wrong = files(folder.path(), &other_pem, &own);
-        let error = Connection::open(&endpoint, &wrong).await.unwrap_err();
+        let error = Connection::open(std::slice::from_ref(&endpoint), &wrong)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("check --tls-ca"), "{error}");
 
         // A stranger is turned away after the handshake: the first question fails, in good time.
@@ -362,7 +381,7 @@ mod tests {
         let (stranger, _) = authority();
         let strange = files(folder.path(), &ca_pem, &signed("you", &stranger));
         let asked = async {
-            let connection = Connection::open(&endpoint, &strange).await?;
+            let connection = Connection::open(&[endpoint], &strange).await?;
             let admin = crate::client::Admin::new(&connection);
             admin.snapshots("db", None).await
         };

@@ -11,6 +11,7 @@ pub mod keys;
 mod outage;
 mod protection;
 mod remote;
+mod route;
 mod scopes;
 mod session;
 mod snapshot;

@@ -1,7 +1,7 @@
 //! How long a broken connection is tried again, and how often.
 //!
 //! State: since when it is broken and how often it was tried. It never gives up before its limit and never waits
-//! longer than half a minute between two attempts.
+//! longer than a quarter of a minute between two attempts.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use holdfast_context::Context;
 use tokio::time::Instant;
 
 const WAIT_FIRST: Duration = Duration::from_millis(250);
-const WAIT_MAX: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// So often in one outage another coordinator is asked at once.
+const AT_ONCE_MAX: u32 = 3;
 
 /// A link that held this long was a good one: what broke it is a new outage.
 const GOOD_LINK: Duration = Duration::from_secs(60);
@@ -23,6 +26,8 @@ pub(super) struct Outage {
     /// Since when there is a link; none while it is broken.
     linked_at: Option<Instant>,
     attempts: u32,
+    /// How often another one was asked without a pause.
+    at_once: u32,
 }
 
 impl Outage {
@@ -34,6 +39,7 @@ impl Outage {
             since: None,
             linked_at: Some(Instant::now()),
             attempts: 0,
+            at_once: 0,
         }
     }
 
@@ -46,6 +52,7 @@ impl Outage {
     pub(super) fn over(&mut self) {
         self.since = None;
         self.attempts = 0;
+        self.at_once = 0;
     }
 
     /// The link broke.
@@ -66,6 +73,15 @@ impl Outage {
     /// How long it has lasted.
     pub(super) fn lasted(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// As [`Self::wait`], but for a few times at once where another one is asked than the last time.
+    pub(super) async fn wait_unless(&mut self, goes_elsewhere: bool) -> bool {
+        if goes_elsewhere && self.at_once < AT_ONCE_MAX {
+            self.at_once += 1;
+            return true;
+        }
+        self.wait().await
     }
 
     /// Waits before the next attempt: twice as long each time, and by chance up to a half more, so that many agents do
@@ -107,7 +123,7 @@ mod tests {
         while outage.wait().await {}
         assert_eq!(start.elapsed().as_secs(), 300);
         assert!(
-            (10..30).contains(&outage.attempts()),
+            (20..40).contains(&outage.attempts()),
             "{}",
             outage.attempts()
         );
@@ -142,7 +158,7 @@ mod tests {
             }
         }
         assert_eq!(start.elapsed().as_secs(), 300);
-        assert!(outage.attempts() < 30, "{}", outage.attempts());
+        assert!(outage.attempts() < 40, "{}", outage.attempts());
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,6 +30,8 @@ pub(super) enum Reason {
     Full,
     /// A check inside the coordinator failed.
     Bug,
+    /// Another coordinator owns the vault.
+    Elsewhere,
     /// The connection broke or was never made.
     Broken,
 }
@@ -48,6 +50,7 @@ impl Reason {
             Some("TOO_NEW") => Self::TooNew,
             Some("FULL") => Self::Full,
             Some("BUG") => Self::Bug,
+            Some("ELSEWHERE") => Self::Elsewhere,
             _ => Self::of_code(status.code()),
         }
     }
@@ -71,7 +74,10 @@ impl Reason {
 
     /// Whether the same request may succeed a little later.
     pub(super) fn may_pass(self) -> bool {
-        matches!(self, Self::Retry | Self::Fenced | Self::Broken)
+        matches!(
+            self,
+            Self::Retry | Self::Fenced | Self::Elsewhere | Self::Broken
+        )
     }
 }
 
@@ -91,6 +97,14 @@ pub(super) fn refused(what: &str, status: &Status) -> Error {
         Reason::Bug => Error::Bug(format!("at the coordinator: {why}")),
         Reason::Full => Error::Full { what, why },
         Reason::Retry | Reason::Fenced => Error::Unavailable { what, why },
+        // It was followed there, as far as that could be done.
+        Reason::Elsewhere => Error::Unavailable {
+            what,
+            why: format!(
+                "{why}. It cannot be reached from here: give its address with --coordinator, or with TLS its --tls-ca, --tls-cert \
+                 and --tls-key"
+            ),
+        },
         Reason::Broken => Error::Unavailable {
             what,
             why: format!("{why}; {}", when_broken(&why)),

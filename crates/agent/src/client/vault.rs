@@ -59,7 +59,7 @@ pub struct VaultInfo {
     pub head: Option<Position>,
     /// The coordinator that owns it; empty when nobody does.
     pub owner: String,
-    /// What the owner here does with it: `open`, `opening`, `fenced`, `stopped`.
+    /// What the owner here does with it: `open`, `opening`, `fenced`, `stopped`; `elsewhere` where another one owns it.
     pub state: String,
     /// Why it is not open; empty when all is well.
     pub trouble: String,

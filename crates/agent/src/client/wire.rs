@@ -373,7 +373,7 @@ async fn stage() -> Stage {
         .serve_with_incoming(UnixListenerStream::new(listener));
     drop(context.spawn(serving));
     let endpoint = Endpoint::Unix(socket);
-    let connection = Connection::open(&endpoint, &TlsFiles::default())
+    let connection = Connection::open(&[endpoint], &TlsFiles::default())
         .await
         .unwrap();
     Stage {

@@ -90,7 +90,7 @@ impl Service {
         let Some(Asked::Open(open)) = next(&mut requests).await? else {
             return Err(Error::Invalid("a session's first message opens it".into()));
         };
-        let vault = self.node.vault(&open.vault)?;
+        let vault = self.node.reach(&open.vault).await?;
         let request = OpenRequest {
             session: session_id(&open.session)?,
             source: source_name(&open.source)?,

@@ -1,15 +1,18 @@
 //! From ours to the wire and back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_format::fact::Cover;
 use holdfast_format::{ChunkId, HoldId, Position, SessionId, SiteName, SnapshotId, SourceName};
+use holdfast_placement::{Progress, VaultEntry};
 use holdfast_proto::v1;
 use holdfast_vault::collect::sweep::Waiting;
 use tonic::Status;
 
 use crate::error::{Error, Result, status};
 use crate::node::{Node, Slot};
+use crate::rebuild::Rebuilt;
 use crate::vault::Vault;
 
 /// A result as gRPC has it.
@@ -127,11 +130,72 @@ fn closed(slot: &Slot) -> v1::Vault {
         id: slot.header.vault.0.to_vec().into(),
         name: slot.header.name.to_string(),
         root_public: slot.header.root.0.to_vec().into(),
-        owner: slot.owner.clone(),
+        owner: slot.owner_name(),
         state: "opening".into(),
         trouble: slot.trouble.clone(),
         created_millis: slot.header.created_millis.max(0) as u64,
         ..v1::Vault::default()
+    }
+}
+
+/// All vaults that this coordinator knows. Of those that others own it shows what these told placement, some seconds ago.
+pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
+    let slots = node.list();
+    let is_here = |slot: &Slot| slot.vault.is_some() || slot.owner_name() == node.options.name;
+    let all_here = slots.iter().all(is_here);
+    // Asked once for all of them.
+    let known = match all_here {
+        true => Vec::new(),
+        false => node.placement.vaults().await.unwrap_or_default(),
+    };
+    let mut shown = Vec::with_capacity(slots.len());
+    for slot in &slots {
+        if is_here(slot) || slot.owner.is_none() {
+            shown.push(vault(node, slot));
+            continue;
+        }
+        let mut known = known.iter();
+        let entry = known.find(|entry| entry.vault == slot.header.vault);
+        shown.push(elsewhere(node, slot, entry).await);
+    }
+    shown
+}
+
+/// A vault that another coordinator owns.
+async fn elsewhere(node: &Node, slot: &Slot, entry: Option<&VaultEntry>) -> v1::Vault {
+    let id = slot.header.vault;
+    let told = node.placement.progress(id).await.unwrap_or_default();
+    let told: BTreeMap<SiteName, Progress> = told.into_iter().collect();
+    let sites = entry.map(|entry| entry.sites.clone()).unwrap_or_default();
+    let now = node.context.now_millis();
+    let primary = sites.first().cloned();
+    let head = primary.as_ref().and_then(|site| told.get(site)?.replicated);
+    let sites = sites.into_iter().map(|site| {
+        let told = told.get(&site);
+        let lacks = told.is_some_and(|told| told.records > 0);
+        let since = told.filter(|_| lacks).map(|told| told.at_millis);
+        v1::SiteProgress {
+            url: node.sites.url(&site).unwrap_or_default(),
+            primary: Some(&site) == primary.as_ref(),
+            reachable: told.is_some(),
+            replicated: told.and_then(|told| told.replicated).map(position),
+            lag_records: told.map_or(0, |told| told.records),
+            lag_bytes: told.map_or(0, |told| told.bytes),
+            lag_seconds: since.map_or(0.0, |since| (now - since).max(0) as f64 / 1000.0),
+            site: site.to_string(),
+            ..v1::SiteProgress::default()
+        }
+    });
+    v1::Vault {
+        state: "elsewhere".into(),
+        trouble: String::new(),
+        primary: primary
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        head: head.map(position),
+        sites: sites.collect(),
+        ..closed(slot)
     }
 }
 
@@ -140,6 +204,18 @@ pub(super) fn vault(node: &Node, slot: &Slot) -> v1::Vault {
     match &slot.vault {
         Some(vault) if !vault.stop.is_cancelled() => open_vault(node, vault),
         _ => closed(slot),
+    }
+}
+
+/// What was made again of a vault.
+pub(super) fn rebuilt(vault: Rebuilt) -> v1::RebuiltVault {
+    v1::RebuiltVault {
+        id: vault.vault.0.to_vec().into(),
+        name: vault.name,
+        sites: vault.sites.iter().map(ToString::to_string).collect(),
+        epoch: vault.epoch.0,
+        unread: vault.unread,
+        trouble: vault.trouble,
     }
 }
 

@@ -22,16 +22,22 @@ impl Operations for Service {
     type VerifyStream = ReceiverStream<std::result::Result<v1::VerifyProgress, Status>>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        let slots = self.node.list();
+        // A placement store that does not answer hides nothing of what is known here.
+        let coordinators = self.node.placement.coordinators().await;
+        let coordinators = coordinators.unwrap_or_default().into_iter();
         answer(Ok(v1::StatusResponse {
             coordinator: self.node.options.name.clone(),
             version: self.node.options.version.clone(),
             started_millis: self.node.started_millis,
             now_millis: self.node.context.now_millis(),
             placement: self.node.options.placement.clone(),
-            vaults: slots
-                .iter()
-                .map(|slot| convert::vault(&self.node, slot))
+            vaults: convert::vaults(&self.node).await,
+            coordinators: coordinators
+                .map(|one| v1::Coordinator {
+                    name: one.name,
+                    addresses: one.addresses,
+                    started_millis: one.started_millis,
+                })
                 .collect(),
             invariants_broken: holdfast_vault::invariant::breaches(),
         }))
@@ -55,14 +61,32 @@ impl Operations for Service {
         answer(self.to_its_end(work).await)
     }
 
+    async fn rebuild_placement(
+        &self,
+        request: Request<v1::RebuildPlacementRequest>,
+    ) -> Answer<v1::RebuildPlacementResponse> {
+        let who = request.into_inner().who;
+        let work = |service: Self| async move {
+            tracing::warn!(who, "the placement store is rebuilt from the sites");
+            service.node.rebuild_placement().await
+        };
+        let rebuilt = self.to_its_end(work).await;
+        answer(rebuilt.map(|vaults| v1::RebuildPlacementResponse {
+            vaults: vaults.into_iter().map(convert::rebuilt).collect(),
+        }))
+    }
+
     async fn verify(
         &self,
         request: Request<v1::VerifyRequest>,
     ) -> std::result::Result<Response<Self::VerifyStream>, Status> {
         let (to, from) = mpsc::channel(64);
         let service = self.clone();
+        let request = request.into_inner();
+        // Who is to be asked elsewhere learns it before there is a stream.
+        let reached = self.node.reach(&request.vault).await;
+        reached.map_err(|error| status(&error))?;
         self.node.context.spawn(async move {
-            let request = request.into_inner();
             if let Err(error) = verification::run(&service.node, request, &to).await {
                 let _ = to.send(Err(status(&error))).await;
             }
@@ -73,7 +97,7 @@ impl Operations for Service {
 
 impl Service {
     async fn fail_over(&self, request: v1::FailoverRequest) -> Result<v1::FailoverResponse> {
-        let slot = self.node.find(&request.vault)?;
+        let slot = self.node.reach_slot(&request.vault).await?;
         let to = site_name(&request.to)?;
         let mut plan = failover::plan(&self.node, &slot, &to).await?;
         // What the sites hold between them need not be left behind.
@@ -106,7 +130,7 @@ impl Service {
     }
 
     async fn fail_back(&self, request: v1::FailbackRequest) -> Result<v1::FailbackResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let names: Vec<SiteName> = match request.site.is_empty() {
             false => vec![site_name(&request.site)?],
             true => {
@@ -146,7 +170,7 @@ impl Service {
                 if let Some(head) = head {
                     vault.wait_everywhere(head).await?;
                 }
-                let slot = self.node.find(&request.vault)?;
+                let slot = self.node.reach_slot(&request.vault).await?;
                 let plan = failover::plan(&self.node, &slot, &site).await?;
                 failover::carry_out(&self.node, &slot, &site, &plan).await?
             }

@@ -58,7 +58,7 @@ impl Restore for Service {
         &self,
         request: Request<v1::ListSnapshotsRequest>,
     ) -> Answer<v1::ListSnapshotsResponse> {
-        answer(self.list_own(request.get_ref()))
+        answer(self.list_own(request.get_ref()).await)
     }
 
     async fn open_restore(
@@ -89,8 +89,11 @@ impl Restore for Service {
 }
 
 impl Service {
-    fn list_own(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
-        let vault = self.node.vault(&request.vault)?;
+    async fn list_own(
+        &self,
+        request: &v1::ListSnapshotsRequest,
+    ) -> Result<v1::ListSnapshotsResponse> {
+        let vault = self.node.reach(&request.vault).await?;
         let ids: Vec<_> = {
             let state = vault.state();
             let mut found: Vec<_> = (state.catalog.snapshots.iter())
@@ -109,7 +112,7 @@ impl Service {
     }
 
     async fn open(&self, request: v1::OpenRestoreRequest) -> Result<v1::OpenRestoreResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let id = session_id(&request.snapshot)?;
         let snapshot = convert::snapshot(&vault, &id)
             .ok_or_else(|| Error::Missing(format!("snapshot {id}")))?;
@@ -154,7 +157,7 @@ impl Service {
     }
 
     async fn close(&self, request: v1::CloseRestoreRequest) -> Result<v1::CloseRestoreResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let hold = hold_id(&request.hold)?;
         let own = vault
             .state()
@@ -196,7 +199,7 @@ impl Service {
                 }
             };
             if context.is_none() {
-                let vault = self.node.vault(&request.vault)?;
+                let vault = self.node.reach(&request.vault).await?;
                 let only: Option<SiteName> = match request.site.is_empty() {
                     true => None,
                     false => Some(site_name(&request.site)?),

@@ -58,7 +58,8 @@ impl Retention for Service {
         &self,
         request: Request<v1::ListHoldsRequest>,
     ) -> Answer<v1::ListHoldsResponse> {
-        answer(self.node.vault(&request.get_ref().vault).map(|vault| {
+        let reached = self.node.reach(&request.get_ref().vault).await;
+        answer(reached.map(|vault| {
             let state = vault.state();
             let holds = state
                 .catalog
@@ -77,6 +78,9 @@ impl Retention for Service {
         let (to, from) = mpsc::channel(16);
         let service = self.clone();
         let request = request.into_inner();
+        // Who is to be asked elsewhere learns it before there is a stream.
+        let reached = self.node.reach(&request.vault).await;
+        reached.map_err(|error| status(&error))?;
         self.node.context.spawn(async move {
             if let Err(error) = service.run_collection(request, &to).await {
                 let _ = to.send(Err(status(&error))).await;
@@ -88,7 +92,7 @@ impl Retention for Service {
 
 impl Service {
     async fn policy(&self, request: v1::SetPolicyRequest) -> Result<v1::SetPolicyResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let mut warnings = Vec::new();
         if !request.text.is_empty() {
             let policy = Policy::parse(&request.text)
@@ -105,7 +109,7 @@ impl Service {
     }
 
     async fn forget_snapshots(&self, request: v1::ForgetRequest) -> Result<v1::ForgetResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let text = vault.state().catalog.policy.clone();
         let policy = match text.is_empty() {
             true => None,
@@ -151,7 +155,7 @@ impl Service {
     }
 
     async fn recover_snapshots(&self, request: v1::RecoverRequest) -> Result<v1::RecoverResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let ids = request
             .snapshots
             .iter()
@@ -172,7 +176,7 @@ impl Service {
     }
 
     async fn expire_now(&self, request: v1::ExpireRequest) -> Result<v1::ExpireResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let keeper = vault
             .keeper()
             .ok_or_else(|| Error::Unavailable("the vault is still being opened".into()))?;
@@ -207,7 +211,7 @@ impl Service {
     }
 
     async fn place(&self, request: v1::PlaceHoldRequest) -> Result<v1::Hold> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let cover = match request.cover {
             Some(Asked::WholeVault(true)) => Cover::Vault,
             Some(Asked::Source(name)) => Cover::Source(source_name(&name)?),
@@ -241,7 +245,7 @@ impl Service {
     }
 
     async fn release(&self, request: v1::ReleaseHoldRequest) -> Result<v1::Hold> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let hold = hold_id(&request.hold)?;
         let before = vault
             .state()
@@ -269,7 +273,7 @@ impl Service {
             false => Work::All,
         };
         loop {
-            let vault = self.node.vault(&request.vault)?;
+            let vault = self.node.reach(&request.vault).await?;
             let collector = vault
                 .collector()
                 .ok_or_else(|| Error::Unavailable("the vault is still being opened".into()))?;

@@ -45,20 +45,13 @@ impl Vaults for Service {
         &self,
         _: Request<v1::ListVaultsRequest>,
     ) -> Answer<v1::ListVaultsResponse> {
-        let slots = self.node.list();
-        let vaults = slots
-            .iter()
-            .map(|slot| convert::vault(&self.node, slot))
-            .collect();
+        let vaults = convert::vaults(&self.node).await;
         answer(Ok(v1::ListVaultsResponse { vaults }))
     }
 
     async fn get_vault(&self, request: Request<v1::GetVaultRequest>) -> Answer<v1::Vault> {
-        answer(
-            self.node
-                .find(&request.get_ref().vault)
-                .map(|slot| convert::vault(&self.node, &slot)),
-        )
+        let reached = self.node.reach_slot(&request.get_ref().vault).await;
+        answer(reached.map(|slot| convert::vault(&self.node, &slot)))
     }
 
     async fn create_vault(&self, request: Request<v1::CreateVaultRequest>) -> Answer<v1::Vault> {
@@ -134,12 +127,11 @@ impl Service {
                 })
             }
         };
-        if self
-            .node
-            .list()
-            .iter()
-            .any(|slot| slot.header.name == header.name)
-        {
+        let known = self.node.placement.vaults().await;
+        let known = known.map_err(from_placement)?;
+        let is_known = known.iter().any(|entry| entry.name == header.name);
+        let slots = self.node.list();
+        if is_known || slots.iter().any(|slot| slot.header.name == header.name) {
             return Err(Error::Invalid(format!(
                 "vault {} exists already; choose another name",
                 header.name
@@ -169,6 +161,7 @@ impl Service {
             });
         }
         let site = self.node.sites.open(&primary).await?.site;
+        self.node.reserve(header.vault).await?;
         // ORDER: the key object before the header: a folder without a header is no vault, and is found by nobody.
         let key = ObjectName::vault_key(header.vault, recipients.generation);
         put_same(
@@ -188,6 +181,7 @@ impl Service {
             })
             .await?;
         vault.follow_members();
+        self.node.register_vault(&vault).await;
         Ok(convert::open_vault(&self.node, &vault))
     }
 
@@ -252,7 +246,7 @@ impl Service {
     }
 
     async fn add_site(&self, request: v1::AddSiteRequest) -> Result<v1::Vault> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let name = site_name(&request.site)?;
         if !request.url.is_empty() {
             self.node.sites.add(name.clone(), &request.url)?;
@@ -274,11 +268,12 @@ impl Service {
             }))
             .await?;
         vault.follow_members();
+        self.node.register_vault(&vault).await;
         Ok(convert::open_vault(&self.node, &vault))
     }
 
     async fn remove_site(&self, request: v1::RemoveSiteRequest) -> Result<v1::Vault> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let site = site_name(&request.site)?;
         vault
             .append(Proposal::Leave(MemberLeft {
@@ -288,11 +283,12 @@ impl Service {
             }))
             .await?;
         vault.follow_members();
+        self.node.register_vault(&vault).await;
         Ok(convert::open_vault(&self.node, &vault))
     }
 
     async fn set_recipients(&self, request: v1::SetRecipientsRequest) -> Result<v1::Vault> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         let set = RecipientsSet::decode(&request.recipients)?;
         set.check(vault.header.vault, &vault.header.root)?;
         if set.vault_key != Hash::of(&request.vault_key) {
@@ -316,7 +312,7 @@ impl Service {
         &self,
         request: v1::GetKeyObjectRequest,
     ) -> Result<v1::GetKeyObjectResponse> {
-        let vault = self.node.vault(&request.vault)?;
+        let vault = self.node.reach(&request.vault).await?;
         if request.key.is_empty() {
             let (generation, object) = repair::vault_key(&vault).await?;
             if request.generation != 0 && Generation(request.generation) != generation {

@@ -15,13 +15,19 @@ use super::Vault;
 /// At most one write per vault and member in this time.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// So often in turn only what has changed is told, and then all of it once more: the store may have lost what it was told.
+const CHANGES_ONLY: u32 = 60;
+
 /// Starts telling, until this ownership ends.
 pub(crate) fn start(vault: &Arc<Vault>, placement: Arc<dyn Placement>) {
     let (weak, stop) = (Arc::downgrade(vault), vault.stop.clone());
     vault.context.spawn(async move {
         let mut told: BTreeMap<SiteName, Option<Position>> = BTreeMap::new();
-        loop {
+        for turn in 1u32.. {
             let Some(vault) = weak.upgrade() else { return };
+            if turn.is_multiple_of(CHANGES_ONLY) {
+                told.clear();
+            }
             tell(&vault, placement.as_ref(), &mut told).await;
             drop(vault);
             tokio::select! {

@@ -176,6 +176,39 @@ async fn a_member_that_catches_up_past_a_condemned_key_holds_it() {
     world.node.shut_down().await;
 }
 
+/// A node that names what was given up meanwhile: an agent that held on to an old promise sends one. It is refused when it is named, and
+/// by the commit, and whatever was sent again by then would be another chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_not_committed_again() {
+    let (world, vault) = world().await;
+    world.everywhere(&vault).await;
+    let (first, _) = world.backup(&vault, &[body(1, 50_000)]).await;
+    world.everywhere(&vault).await;
+    trash(&vault, first).await;
+    world.collect(&vault).await;
+    let gone = world.keys.data(body(1, 50_000)).id;
+    let (mut stream, mut sealer, session) = world.open(&vault).await;
+    assert_eq!(stream.answer(&[gone]), [false]);
+    let root = world
+        .keys
+        .node(bytes::Bytes::from_static(b"root"), vec![gone]);
+    let mut rng = world.context.fork_random();
+    let frame = sealer.seal(&mut rng, std::slice::from_ref(&root)).unwrap();
+    stream.frame(1, frame).unwrap();
+    let commit = Commit {
+        root: root.id,
+        files: 1,
+        directories: 1,
+        bytes: 3,
+        problems: 0,
+    };
+    let finished = stream.finish(commit).await;
+    assert!(!matches!(finished, Ok(Ok(_))), "{finished:?}");
+    assert!(!vault.state().catalog.snapshots.contains_key(&session));
+    assert!(opens_again(&vault).await);
+    world.node.shut_down().await;
+}
+
 /// A pack that was written to a member's old disk while it was made is not taken to be on its new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replaced_disk_held_is_copied_again() {

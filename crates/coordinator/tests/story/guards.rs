@@ -71,11 +71,18 @@ const ASKED_FOR: &[(Guard, &str)] = &[
 ];
 
 /// The guard, the one that stands behind it, and the story that fails without both and with either.
-const ASKED_FOR_BESIDE: &[(Guard, Guard, &str)] = &[(
-    Guard::DoubtKeeps,
-    Guard::HomesStay,
-    "doubt::a_pack_that_cannot_be_copied_whole_stays",
-)];
+const ASKED_FOR_BESIDE: &[(Guard, Guard, &str)] = &[
+    (
+        Guard::DoubtKeeps,
+        Guard::HomesStay,
+        "doubt::a_pack_that_cannot_be_copied_whole_stays",
+    ),
+    (
+        Guard::ChildrenFirst,
+        Guard::CommitChecked,
+        "adversary::what_was_given_up_is_not_committed_again",
+    ),
+];
 
 /// Runs one story in a process of its own, with guards away. True if it goes well.
 fn goes_well(without: &[Guard], story: &str) -> bool {

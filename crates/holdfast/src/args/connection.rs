@@ -16,7 +16,7 @@ const USUAL_SOCKET: &str = "/var/lib/holdfast/holdfast.sock";
 /// See the module header.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// The coordinator: https://HOST:PORT, or unix:PATH on this machine
+    /// The coordinator: https://HOST:PORT, or unix:PATH on this machine; of several, parted by commas, the first that answers
     #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
     pub(crate) coordinator: Option<String>,
     /// Certificates (PEM) of the authorities that the other side's certificate may come from
@@ -50,8 +50,8 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// The coordinator and the files for it: options first, then the settings file, then the usual socket.
-    pub(crate) fn coordinator(&self) -> Outcome<(Endpoint, TlsFiles)> {
+    /// The coordinators and the files for them: options first, then the settings file, then the usual socket.
+    pub(crate) fn coordinators(&self) -> Outcome<(Vec<Endpoint>, TlsFiles)> {
         let settings = Settings::load()?;
         let tls = TlsFiles {
             ca: self.tls_ca.clone().or(settings.tls.ca),
@@ -72,12 +72,46 @@ impl Common {
                  unix:DIR/holdfast.sock for `holdfast coordinator --data DIR`",
             ));
         };
-        let endpoint = named
-            .parse()
-            .map_err(|error: holdfast_agent::Error| Failure {
+        let endpoints = split(&named).into_iter().map(|one| {
+            one.parse().map_err(|error: holdfast_agent::Error| Failure {
                 exit: Exit::Usage,
                 ..Failure::from(error)
-            })?;
-        Ok((endpoint, tls))
+            })
+        });
+        Ok((endpoints.collect::<Outcome<_>>()?, tls))
+    }
+}
+
+/// Parts a list at its commas: at those behind which another address begins, for a socket's path may have some too.
+fn split(list: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in list.match_indices(',') {
+        let rest = list[at + 1..].trim_start();
+        if ["https:", "http:", "unix:"]
+            .iter()
+            .any(|scheme| rest.starts_with(scheme))
+        {
+            parts.push(list[from..at].trim());
+            from = at + 1;
+        }
+    }
+    parts.push(list[from..].trim());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_parted_where_an_address_begins() {
+        assert_eq!(split("unix:/a"), ["unix:/a"]);
+        assert_eq!(
+            split("https://a:1, https://b:1,unix:/c,d"),
+            ["https://a:1", "https://b:1", "unix:/c,d"]
+        );
+        assert_eq!(split("https://a:1,b:2"), ["https://a:1,b:2"]);
+        assert_eq!(split(""), [""]);
     }
 }

@@ -1,9 +1,10 @@
-//! `holdfast failback`: brings back a site that was left behind, with everything that only it holds.
+//! `holdfast failback`: brings back a site that was left behind, with everything that only it holds, of one vault or of all.
+
+mod all;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::InVault;
 use crate::call::Call;
 use crate::commands::vault::describe;
 use crate::exit::Exit;
@@ -14,8 +15,12 @@ use crate::views::VaultView;
 /// Options of `failback`.
 #[derive(Debug, Args)]
 pub(crate) struct FailbackArgs {
-    #[command(flatten)]
-    vault: InVault,
+    /// The vault's name, or its id
+    #[arg(long, value_name = "VAULT", required_unless_present = "all")]
+    vault: Option<String>,
+    /// Every vault that has the site
+    #[arg(long, conflicts_with = "vault", requires = "site")]
+    all: bool,
     /// The site; all that were left behind by default
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
@@ -34,15 +39,13 @@ struct View {
 
 /// Brings back.
 pub(crate) async fn run(call: &Call, args: FailbackArgs) -> Outcome {
-    let report = call
-        .admin()
-        .await?
-        .failback(
-            &args.vault.vault,
-            args.site.as_deref(),
-            args.make_primary,
-            &call.who(),
-        )
+    let admin = call.admin().await?;
+    let Some(vault) = &args.vault else {
+        let site = args.site.unwrap_or_default();
+        return all::run(call, &admin, &site, args.make_primary).await;
+    };
+    let report = admin
+        .failback(vault, args.site.as_deref(), args.make_primary, &call.who())
         .await?;
     if call.json() {
         output::json(&View {

@@ -1,10 +1,11 @@
-//! `holdfast failover`: makes another site the primary.
+//! `holdfast failover`: makes another site the primary, of one vault or of all.
+
+mod all;
 
 use clap::Args;
 use holdfast_agent::client::{FailoverPlan, FailoverReport};
 use serde::Serialize;
 
-use crate::args::InVault;
 use crate::call::Call;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -14,8 +15,12 @@ use crate::views::VaultView;
 /// Options of `failover`.
 #[derive(Debug, Args)]
 pub(crate) struct FailoverArgs {
-    #[command(flatten)]
-    vault: InVault,
+    /// The vault's name, or its id
+    #[arg(long, value_name = "VAULT", required_unless_present = "all")]
+    vault: Option<String>,
+    /// Every vault that has the site: those that lose nothing by it, or all of them with --accept-loss
+    #[arg(long, conflicts_with = "vault")]
+    all: bool,
     /// The site that becomes the primary
     #[arg(long, value_name = "SITE")]
     to: String,
@@ -40,8 +45,12 @@ struct View {
 
 /// Fails over.
 pub(crate) async fn run(call: &Call, args: FailoverArgs) -> Outcome {
+    let Some(vault) = args.vault else {
+        let admin = call.admin().await?;
+        return all::run(call, &admin, &args.to, args.accept_loss, args.dry_run).await;
+    };
     let plan = FailoverPlan {
-        vault: args.vault.vault.clone(),
+        vault,
         to: args.to.clone(),
         accept_loss: args.accept_loss,
         plan_only: args.dry_run,

@@ -24,6 +24,14 @@ struct View {
     placement: String,
     vaults: Vec<VaultView>,
     invariants_broken: u64,
+    coordinators: Vec<CoordinatorView>,
+}
+
+#[derive(Serialize)]
+struct CoordinatorView {
+    name: String,
+    addresses: Vec<String>,
+    started_millis: i64,
 }
 
 /// Shows it.
@@ -50,6 +58,14 @@ pub(crate) async fn run(call: &Call) -> Outcome {
         status.placement,
         status.vaults.len()
     ))?;
+    let others = status.coordinators.iter();
+    for other in others.filter(|one| one.name != status.coordinator) {
+        output::line(format_args!(
+            "  beside it: {} at {}",
+            output::name(&other.name),
+            other.addresses.join(", ")
+        ))?;
+    }
     if status.invariants_broken > 0 {
         output::line(format_args!(
             "{} checks of its own failed, and it stopped writing to the vaults concerned: keep the sites as they are, read its log, run `holdfast verify`",
@@ -72,5 +88,14 @@ fn view(status: &StatusInfo) -> View {
         placement: status.placement.clone(),
         vaults: status.vaults.iter().map(VaultView::from).collect(),
         invariants_broken: status.invariants_broken,
+        coordinators: status
+            .coordinators
+            .iter()
+            .map(|one| CoordinatorView {
+                name: one.name.clone(),
+                addresses: one.addresses.clone(),
+                started_millis: one.started_millis,
+            })
+            .collect(),
     }
 }

@@ -6,6 +6,9 @@
 //! listen = ["0.0.0.0:7400"]
 //! placement = "embedded:"
 //! name = "c1"
+//! advertise = ["https://c1.example:7400"]
+//! cluster_key = "cluster.key"
+//! lease = "10s"
 //!
 //! [sites]
 //! onsite = "file:/srv/holdfast"
@@ -19,7 +22,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use holdfast_agent::client::Endpoint;
 use holdfast_format::SiteName;
 use serde::Deserialize;
 
@@ -29,7 +34,7 @@ use crate::failure::{Failure, Outcome};
 const VERSION: i64 = 1;
 
 /// What a coordinator runs with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// Its data folder.
     pub(crate) data: PathBuf,
@@ -41,6 +46,12 @@ pub(crate) struct Settings {
     pub(crate) placement: Option<String>,
     /// Its name.
     pub(crate) name: Option<SiteName>,
+    /// Where others reach it, if not where it listens.
+    pub(crate) advertise: Vec<Endpoint>,
+    /// The key that all coordinators of its placement store sign with; its own without one.
+    pub(crate) cluster_key: Option<PathBuf>,
+    /// How long its lease lasts.
+    pub(crate) lease: Duration,
     /// Mutual TLS.
     pub(crate) ca: Option<PathBuf>,
     /// Mutual TLS.
@@ -58,6 +69,10 @@ struct File {
     listen: Vec<String>,
     placement: Option<String>,
     name: Option<String>,
+    #[serde(default)]
+    advertise: Vec<String>,
+    cluster_key: Option<PathBuf>,
+    lease: Option<String>,
     sites: BTreeMap<String, String>,
     #[serde(default)]
     tls: TlsSection,
@@ -72,6 +87,23 @@ struct TlsSection {
 }
 
 impl Settings {
+    /// Of a coordinator that has a folder and sites, and nothing else that is not usual.
+    pub(crate) fn usual(data: PathBuf, sites: Vec<NamedUrl>) -> Self {
+        Self {
+            data,
+            listen: Vec::new(),
+            sites,
+            placement: None,
+            name: None,
+            advertise: Vec::new(),
+            cluster_key: None,
+            lease: super::LEASE,
+            ca: None,
+            cert: None,
+            key: None,
+        }
+    }
+
     /// Reads a file. Unknown keys fail.
     pub(crate) fn load(path: &Path) -> Outcome<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
@@ -104,7 +136,17 @@ impl Settings {
             at.parse::<Listen>()
                 .map_err(|error| format!("listen {at:?}: {error}"))
         });
+        let advertise = file.advertise.iter().map(|at| {
+            at.parse::<Endpoint>()
+                .map_err(|error| format!("advertise {at:?}: {error}"))
+        });
+        let lease = file.lease.as_deref().map(|lease| {
+            super::parse_lease(lease).map_err(|error| format!("lease {lease:?}: {error}"))
+        });
         Ok(Self {
+            advertise: advertise.collect::<Result<_, _>>()?,
+            cluster_key: file.cluster_key.map(|path| folder.join(path)),
+            lease: lease.transpose()?.unwrap_or(super::LEASE),
             data: folder.join(file.data),
             listen: listen.collect::<Result<_, _>>()?,
             sites,
@@ -132,6 +174,13 @@ mod tests {
         assert_eq!(read.data, Path::new("/etc/holdfast/d"));
         assert_eq!(read.ca.as_deref(), Some(Path::new("/etc/holdfast/ca.pem")));
         assert_eq!((read.sites.len(), read.listen.len()), (1, 1));
+        assert_eq!(read.lease, super::super::LEASE);
+        let short = good.replace("version = 1", "version = 1\nlease = \"1s\"");
+        assert!(
+            Settings::parse(&short, Path::new("/"))
+                .unwrap_err()
+                .contains("2s to 1h")
+        );
         let typo = good.replace("listen", "lisen");
         assert!(
             Settings::parse(&typo, Path::new("/"))

@@ -50,11 +50,7 @@ impl Stage {
                 url: url(scratch.path(), name),
             })
         };
-        let settings = Settings {
-            data: data.clone(),
-            sites: vec![site(ONSITE)?, site(OFFSITE)?],
-            ..Settings::default()
-        };
+        let settings = Settings::usual(data.clone(), vec![site(ONSITE)?, site(OFFSITE)?]);
         let (socket, elsewhere) = socket_in(&data)?;
         let address = Address::Unix(socket.clone());
         let listener = Listener::bind(&address).await.map_err(Failure::new)?;
@@ -73,7 +69,7 @@ impl Stage {
     /// The way to it, as every client goes.
     pub(super) async fn connect(&self) -> Outcome<Connection> {
         let endpoint = Endpoint::Unix(self.socket.clone());
-        Ok(Connection::open(&endpoint, &TlsFiles::default()).await?)
+        Ok(Connection::open(&[endpoint], &TlsFiles::default()).await?)
     }
 
     /// Stops it: vaults are given up in order.

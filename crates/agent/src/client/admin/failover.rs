@@ -1,10 +1,11 @@
-//! Making another site the primary, and bringing back what was left behind.
+//! Making another site the primary, bringing back what was left behind, and making placement again.
 
+use holdfast_format::VaultId;
 use holdfast_proto::v1;
 
 use super::{Admin, named};
 use crate::client::VaultInfo;
-use crate::client::status::refused;
+use crate::client::status::{nonsense, refused};
 use crate::error::Result;
 
 /// A failover to make, or to look at first.
@@ -52,7 +53,48 @@ pub struct FailbackReport {
     pub vault: VaultInfo,
 }
 
+/// What was made again of one vault in the placement store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuiltVault {
+    /// Its id.
+    pub id: VaultId,
+    /// Its name.
+    pub name: String,
+    /// Its members, the primary first.
+    pub sites: Vec<String>,
+    /// No epoch up to this one is issued again.
+    pub epoch: u64,
+    /// Members that could not be read, with the reason: numbers were skipped for them.
+    pub unread: Vec<String>,
+    /// What is left to do; empty if nothing is.
+    pub trouble: String,
+}
+
 impl Admin {
+    /// Makes again, from the sites alone, what the placement store knew.
+    pub async fn rebuild_placement(&self, who: &str) -> Result<Vec<RebuiltVault>> {
+        let request = v1::RebuildPlacementRequest { who: who.into() };
+        let answer = self
+            .connection
+            .operations()
+            .rebuild_placement(request)
+            .await;
+        let wire = answer
+            .map_err(|status| refused("the placement store", &status))?
+            .into_inner();
+        let read = |vault: v1::RebuiltVault| {
+            Ok(RebuiltVault {
+                id: VaultId::from_slice(&vault.id).map_err(nonsense)?,
+                name: vault.name,
+                sites: vault.sites,
+                epoch: vault.epoch,
+                unread: vault.unread,
+                trouble: vault.trouble,
+            })
+        };
+        wire.vaults.into_iter().map(read).collect()
+    }
+
     /// Makes another member the primary.
     pub async fn failover(&self, plan: FailoverPlan, who: &str) -> Result<FailoverReport> {
         let what = format!("the failover of {} to {:?}", named(&plan.vault), plan.to);

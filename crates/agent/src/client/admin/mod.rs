@@ -14,7 +14,7 @@ use holdfast_proto::v1;
 use tonic::Request;
 
 pub use collection::{CollectPlan, CollectStep, Collecting};
-pub use failover::{FailbackReport, FailoverPlan, FailoverReport};
+pub use failover::{FailbackReport, FailoverPlan, FailoverReport, RebuiltVault};
 pub use retention::{Expiring, HoldCover, HoldInfo, RetentionDecision};
 pub use site::Attaching;
 pub use verification::{Finding, VerifyOptions, VerifyStep, Verifying};
@@ -76,6 +76,19 @@ pub struct StatusInfo {
     pub vaults: Vec<VaultInfo>,
     /// Checks of itself that failed since it started; 0 unless something is very wrong.
     pub invariants_broken: u64,
+    /// All coordinators that live in the same placement store; empty if that does not answer.
+    pub coordinators: Vec<CoordinatorLine>,
+}
+
+/// A coordinator that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorLine {
+    /// Its name.
+    pub name: String,
+    /// Where it answers, best first.
+    pub addresses: Vec<String>,
+    /// When it started: milliseconds since 1970 UTC, by its clock.
+    pub started_millis: i64,
 }
 
 /// A key object.
@@ -102,6 +115,14 @@ pub struct NewVaultObjects {
     pub certificate: Bytes,
 }
 
+fn line(wire: v1::Coordinator) -> CoordinatorLine {
+    CoordinatorLine {
+        name: wire.name,
+        addresses: wire.addresses,
+        started_millis: wire.started_millis,
+    }
+}
+
 impl Admin {
     /// Asks over a connection.
     pub fn new(connection: &Connection) -> Self {
@@ -114,7 +135,7 @@ impl Admin {
     pub async fn describe(&self) -> Result<Description> {
         let request = soon(v1::DescribeRequest {});
         let answer = self.connection.vaults().describe(request).await;
-        let answer = answer.map_err(|status| refused(self.connection.to(), &status))?;
+        let answer = answer.map_err(|status| refused(&self.connection.to(), &status))?;
         let wire = answer.into_inner();
         let writer: [u8; 32] = wire.writer_public[..]
             .try_into()
@@ -137,7 +158,7 @@ impl Admin {
     pub async fn status(&self) -> Result<StatusInfo> {
         let request = soon(v1::StatusRequest {});
         let answer = self.connection.operations().status(request).await;
-        let answer = answer.map_err(|status| refused(self.connection.to(), &status))?;
+        let answer = answer.map_err(|status| refused(&self.connection.to(), &status))?;
         let wire = answer.into_inner();
         Ok(StatusInfo {
             coordinator: wire.coordinator,
@@ -151,6 +172,7 @@ impl Admin {
                 .map(VaultInfo::read)
                 .collect::<Result<_>>()?,
             invariants_broken: wire.invariants_broken,
+            coordinators: wire.coordinators.into_iter().map(line).collect(),
         })
     }
 
@@ -158,7 +180,7 @@ impl Admin {
     pub async fn vaults(&self) -> Result<Vec<VaultInfo>> {
         let request = soon(v1::ListVaultsRequest {});
         let answer = self.connection.vaults().list_vaults(request).await;
-        let answer = answer.map_err(|status| refused(self.connection.to(), &status))?;
+        let answer = answer.map_err(|status| refused(&self.connection.to(), &status))?;
         let vaults = answer.into_inner().vaults;
         vaults.into_iter().map(VaultInfo::read).collect()
     }

@@ -112,7 +112,8 @@ impl Desk {
             };
             self.outage.broke();
             self.judge(&status)?;
-            if !self.outage.wait().await {
+            let goes_elsewhere = self.connection.turn(&status).await;
+            if !self.outage.wait_unless(goes_elsewhere).await {
                 return Err(self.given_up(&status));
             }
         }
@@ -147,7 +148,8 @@ impl Desk {
                 Err(status) => {
                     self.outage.broke();
                     self.judge(&status)?;
-                    if !self.outage.wait().await {
+                    let goes_elsewhere = self.connection.turn(&status).await;
+                    if !self.outage.wait_unless(goes_elsewhere).await {
                         return Err(self.given_up(&status));
                     }
                 }

@@ -51,6 +51,12 @@ pub(super) async fn next(inbound: &mut Inbound) -> Result<Response, Status> {
 pub trait Dial: Send + Sync {
     /// A stream on which `first` is the first message.
     async fn dial(&self, first: SessionRequest) -> Result<Link, Status>;
+
+    /// After a stream broke or was refused: turns to whom the refusal names, or to another one that was given. Whether the next
+    /// stream goes elsewhere than the last.
+    async fn turn(&self, _: &Status) -> bool {
+        false
+    }
 }
 
 /// Opens a stream and waits for the answer to its opening message.
@@ -82,6 +88,10 @@ pub(super) async fn abandon(dial: &dyn Dial, resumed: Open, why: &str) -> Result
 
 #[async_trait]
 impl Dial for Connection {
+    async fn turn(&self, status: &Status) -> bool {
+        Self::turn(self, status).await
+    }
+
     async fn dial(&self, first: SessionRequest) -> Result<Link, Status> {
         let (outbound, requests) = mpsc::channel(OUTBOUND_MESSAGES);
         outbound

@@ -280,7 +280,8 @@ impl Pump {
             } else {
                 tracing::info!(attempts, why, "the stream broke");
             }
-            if !self.outage.wait().await {
+            let goes_elsewhere = self.dial.turn(&status).await;
+            if !self.outage.wait_unless(goes_elsewhere).await {
                 return Err(Error::Unavailable {
                     what: "the coordinator".into(),
                     why: format!(

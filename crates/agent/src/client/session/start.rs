@@ -161,7 +161,11 @@ pub(super) async fn agree(
             continue;
         }
         outage.broke();
-        if !reason.may_pass() || !outage.wait().await {
+        if !reason.may_pass() {
+            return Err(refused("the upload session", &status));
+        }
+        let goes_elsewhere = dial.turn(&status).await;
+        if !outage.wait_unless(goes_elsewhere).await {
             return Err(refused("the upload session", &status));
         }
         perhaps_open |= reason == Reason::Broken;

@@ -1,6 +1,7 @@
 //! `holdfast key`: recovery kits, agents' bundles, recipients, the identity's passphrase.
 
 mod bundle;
+mod cluster;
 mod kit;
 mod passphrase;
 mod recipients;
@@ -8,6 +9,7 @@ mod recipients;
 use clap::Subcommand;
 
 use self::bundle::BundleArgs;
+use self::cluster::ClusterArgs;
 use self::kit::KitArgs;
 use self::passphrase::PassphraseArgs;
 use self::recipients::{AddArgs, ListArgs, RemoveArgs};
@@ -29,6 +31,8 @@ pub(crate) enum KeyCommand {
     RemoveRecipient(RemoveArgs),
     /// Set, change or remove the identity's passphrase
     Passphrase(PassphraseArgs),
+    /// Make the key that all coordinators of a cluster sign with
+    Cluster(ClusterArgs),
 }
 
 /// Does it.
@@ -39,6 +43,7 @@ pub(crate) async fn run(call: &Call, command: KeyCommand) -> Outcome {
         KeyCommand::Recipients(args) => recipients::list(call, args).await,
         KeyCommand::AddRecipient(args) => recipients::add(call, args).await,
         KeyCommand::RemoveRecipient(args) => recipients::remove(call, args).await,
+        KeyCommand::Cluster(args) => cluster::run(call, &args),
         KeyCommand::Passphrase(args) => passphrase::run(call, args),
     }
 }

@@ -67,6 +67,16 @@ pub(crate) async fn run(call: &Call, args: ShowArgs) -> Outcome {
 
 /// A vault and its sites, for a person.
 pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
+    if vault.state == "elsewhere" {
+        // The rest is known to its owner; what this one was told is a few seconds old.
+        output::line(format_args!(
+            "vault {} ({}) is at coordinator {}",
+            output::name(&vault.name),
+            vault.id,
+            output::name(&vault.owner)
+        ))?;
+        return show_sites(vault);
+    }
     output::line(format_args!(
         "vault {} ({}) is {}",
         output::name(&vault.name),
@@ -91,6 +101,10 @@ pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
             false => &vault.owner,
         },
     ))?;
+    show_sites(vault)
+}
+
+fn show_sites(vault: &VaultInfo) -> Outcome<()> {
     let table = sites(vault).to_string();
     for line in table.lines() {
         output::line(format_args!("  {line}"))?;
