@@ -76,8 +76,15 @@ impl Node {
             true => "it is being opened".into(),
             false => format!("no site shows it: {}", reasons.join("; ")),
         };
-        let slot = || Slot::found(header, first.clone(), trouble);
-        self.slots().entry(entry.vault).or_insert_with(slot);
+        let is_back = reasons.len() < entry.sites.len();
+        let mut slots = self.slots();
+        let slot = slots
+            .entry(entry.vault)
+            .or_insert_with(|| Slot::found(header, first.clone(), trouble));
+        if is_back {
+            // What was tried without its header may be tried again at once.
+            slot.tried = None;
+        }
     }
 
     /// Puts a header back where a log begins under it; whether one does.

@@ -89,6 +89,12 @@ impl Slot {
         self.owner = owner;
     }
 
+    /// Whether it is left alone for now, after an attempt that failed.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.tried
+            .is_some_and(|(since, pause)| since.elapsed() < pause)
+    }
+
     /// The coordinator that owns it; empty if none is known to.
     pub fn owner_name(&self) -> String {
         let owner = self.owner.as_ref();

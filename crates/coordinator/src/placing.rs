@@ -307,10 +307,7 @@ impl Node {
             match step(self.view(&slot, &live)) {
                 Step::Stay => {}
                 Step::Take => {
-                    let waits = slot
-                        .tried
-                        .is_some_and(|(since, pause)| since.elapsed() < pause);
-                    if !waits {
+                    if busy == Busy::Wait || !slot.is_paused() {
                         let taking = async move { this.take_free(id, busy).await };
                         started.push(self.context.spawn(taking));
                     }
@@ -359,9 +356,8 @@ impl Node {
         let Some(slot) = self.slots().get(&id).cloned() else {
             return;
         };
-        let waits = slot
-            .tried
-            .is_some_and(|(since, pause)| since.elapsed() < pause);
+        // Whoever waits has looked at the sites since, and may have mended what an attempt under way failed for.
+        let waits = busy == Busy::Leave && slot.is_paused();
         if slot.vault.is_some() || waits || self.stop.is_cancelled() {
             return;
         }

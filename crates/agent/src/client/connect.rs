@@ -216,6 +216,11 @@ impl Connection {
         self.route.turn(status).await
     }
 
+    /// The one that was asked is not there: turns to the next that was given, if there is one.
+    pub(super) async fn next(&self) -> bool {
+        self.route.next().await
+    }
+
     pub(super) fn backup(&self) -> BackupClient<Route> {
         BackupClient::new(self.route.clone())
             .max_decoding_message_size(FRAME_MESSAGE_BYTES_MAX)

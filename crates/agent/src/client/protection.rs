@@ -29,7 +29,10 @@ pub(super) async fn wait(
                 }
             }
             // It is committed: a coordinator that is away for a while changes nothing about that.
-            Err(error @ Error::Unavailable { .. }) => tracing::debug!(%error, "waiting"),
+            Err(error @ Error::Unavailable { .. }) => {
+                tracing::debug!(%error, "waiting");
+                connection.next().await;
+            }
             Err(error) => return Err(error),
         }
         tokio::time::sleep(ASK_EVERY).await;

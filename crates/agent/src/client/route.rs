@@ -115,24 +115,24 @@ impl Route {
     /// another one is asked from now on.
     pub(super) async fn turn(&self, status: &Status) -> bool {
         match Reason::of(status) {
-            Reason::Elsewhere => self.follow(status).await.is_some(),
+            Reason::Elsewhere => {
+                let asked = self.now().endpoint;
+                self.follow(status, asked.as_ref()).await.is_some()
+            }
             Reason::Broken => self.next().await,
             _ => false,
         }
     }
 
     /// The coordinator that a refusal names, if it can be reached.
-    async fn follow(&self, status: &Status) -> Option<At> {
+    async fn follow(&self, status: &Status, asked: Option<&Endpoint>) -> Option<At> {
         let info = status.get_details_error_info();
         let told = info.and_then(|mut info| info.metadata.remove("addresses"));
-        let here = self.now().endpoint;
         for address in told.unwrap_or_default().split_whitespace() {
             let Ok(endpoint) = address.parse::<Endpoint>() else {
                 continue;
             };
-            // A socket is on the other's machine: on this one only if it was spoken to over one.
-            let is_local = matches!(here, Some(Endpoint::Unix(_)));
-            if matches!(endpoint, Endpoint::Unix(_)) && !is_local {
+            if Some(&endpoint) == asked || !is_reachable_from(asked, &endpoint) {
                 continue;
             }
             let made = lock(&self.shared.made).get(&endpoint.to_string()).cloned();
@@ -147,8 +147,8 @@ impl Route {
         None
     }
 
-    /// The next of those that were given and can be reached.
-    async fn next(&self) -> bool {
+    /// Turns to the next of those that were given and can be reached.
+    pub(super) async fn next(&self) -> bool {
         let given = &self.shared.given;
         let here = self.now().endpoint;
         let position = given.iter().position(|one| Some(one) == here.as_ref());
@@ -201,12 +201,23 @@ impl Route {
                 return Ok(answer);
             };
             // ORDER: this request goes where its own refusal sent it. Another vault's may have turned all others meanwhile.
-            match self.follow(&status).await {
+            match self.follow(&status, at.endpoint.as_ref()).await {
                 Some(there) => at = there,
                 None => return Ok(answer),
             }
         }
         Err("vaults change hands faster than they can be followed; run this again".into())
+    }
+}
+
+/// Whether an address that a coordinator names can be meant for whoever asked it. A socket, and what listens on loopback, is on the
+/// coordinator's own machine: on this one only if it was spoken to there.
+fn is_reachable_from(asked: Option<&Endpoint>, named: &Endpoint) -> bool {
+    match named {
+        Endpoint::Tls(_) => true,
+        Endpoint::Unix(_) | Endpoint::Plain(_) => {
+            matches!(asked, Some(Endpoint::Unix(_) | Endpoint::Plain(_)))
+        }
     }
 }
 
@@ -246,5 +257,21 @@ impl Service<http::Request<Body>> for Route {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         Box::pin(self.clone().send(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_another_machine_is_not_looked_for_here() {
+        let read = |text: &str| text.parse::<Endpoint>().unwrap();
+        let check = |asked: &str, named: &str| is_reachable_from(Some(&read(asked)), &read(named));
+        assert!(check("unix:/a", "unix:/b") && check("unix:/a", "http://127.0.0.1:1"));
+        assert!(check("http://127.0.0.1:1", "unix:/b"));
+        assert!(check("https://a:1", "https://b:1") && check("unix:/a", "https://b:1"));
+        assert!(!check("https://a:1", "http://127.0.0.1:1") && !check("https://a:1", "unix:/b"));
+        assert!(!is_reachable_from(None, &read("unix:/b")));
     }
 }

@@ -141,8 +141,8 @@ fn closed(slot: &Slot) -> v1::Vault {
 /// All vaults that this coordinator knows. Of those that others own it shows what these told placement, some seconds ago.
 pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
     let slots = node.list();
-    let is_here = |slot: &Slot| slot.vault.is_some() || slot.owner_name() == node.options.name;
-    let all_here = slots.iter().all(is_here);
+    let is_open = |slot: &Slot| slot.vault.is_some();
+    let all_here = slots.iter().all(is_open);
     // Asked once for all of them.
     let known = match all_here {
         true => Vec::new(),
@@ -150,13 +150,30 @@ pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
     };
     let mut shown = Vec::with_capacity(slots.len());
     for slot in &slots {
-        if is_here(slot) || slot.owner.is_none() {
+        if is_open(slot) {
             shown.push(vault(node, slot));
             continue;
         }
         let mut known = known.iter();
         let entry = known.find(|entry| entry.vault == slot.header.vault);
-        shown.push(elsewhere(node, slot, entry).await);
+        let told = elsewhere(node, slot, entry).await;
+        let is_owned = slot.owner.is_some() && slot.owner_name() != node.options.name;
+        shown.push(match is_owned {
+            true => told,
+            // What its last owner told is all that is known of it.
+            false => v1::Vault {
+                sites: (told.sites.into_iter())
+                    .map(|site| v1::SiteProgress {
+                        reachable: false,
+                        pending: true,
+                        ..site
+                    })
+                    .collect(),
+                primary: told.primary,
+                head: told.head,
+                ..vault(node, slot)
+            },
+        });
     }
     shown
 }

@@ -79,8 +79,15 @@ impl Folder {
     pub(super) fn create(site: SiteName, path: PathBuf, chance: &Context) -> Result<Self> {
         make_folder(&site, &path)?;
         let fd = open_folder(&site, &path)?;
-        let marker = read_marker(&site, fd.as_fd())?;
-        if marker.is_none() && look_inside(&site, fd.as_fd())? == Inside::Strangers {
+        let mut marker = read_marker(&site, fd.as_fd())?;
+        let holds_strangers =
+            marker.is_none() && look_inside(&site, fd.as_fd())? == Inside::Strangers;
+        if holds_strangers {
+            // ORDER: read once more after the look. Another process may have made it a site between the two, and what was seen
+            // is that one's own: a site has its marker before anything else.
+            marker = read_marker(&site, fd.as_fd())?;
+        }
+        if holds_strangers && marker.is_none() {
             return Err(Error::new(
                 Kind::Invalid,
                 format!("opening site {site} for writing"),

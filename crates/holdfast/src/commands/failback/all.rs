@@ -70,7 +70,12 @@ async fn bring_back(
     let id = vault.id.to_string();
     let now = admin.vault(&id).await;
     let shown = now.as_ref().unwrap_or(vault);
-    if !shown.sites.is_empty() && !shown.sites.iter().any(|one| one.site == site) {
+    // One that nobody has open shows no sites itself.
+    let sites = match shown.sites.is_empty() {
+        true => &vault.sites,
+        false => &shown.sites,
+    };
+    if !sites.is_empty() && sites.iter().all(|one| one.site != site) {
         return None;
     }
     let mut line = Line {

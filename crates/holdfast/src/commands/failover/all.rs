@@ -106,8 +106,12 @@ async fn look(admin: &Admin, vault: &VaultInfo, to: &str, who: &str) -> Option<L
         left_behind: left_behind.into(),
         error,
     };
-    let is_member = shown.sites.iter().any(|site| site.site == to);
-    if !is_member && !shown.sites.is_empty() {
+    // One that nobody has open shows no sites itself.
+    let sites = match shown.sites.is_empty() {
+        true => &vault.sites,
+        false => &shown.sites,
+    };
+    if !sites.is_empty() && sites.iter().all(|site| site.site != to) {
         return None;
     }
     if shown.primary == to && shown.state == "open" {
