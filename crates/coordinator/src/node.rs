@@ -80,11 +80,14 @@ impl Slot {
         }
     }
 
-    /// Takes in who owns it now. A vault that is free again may be taken at once.
-    pub(crate) fn set_owner(&mut self, owner: Option<Owner>) {
+    /// Takes in who owns it now. A vault that another has set free may be taken at once; after one's own attempt, which failed and
+    /// set it free, the pause stands.
+    pub(crate) fn set_owner(&mut self, owner: Option<Owner>, own: &str) {
         if owner.is_none() {
             self.unowned = Instant::now();
-            self.tried = None;
+            if self.owner_name() != own {
+                self.tried = None;
+            }
         }
         self.owner = owner;
     }
@@ -271,7 +274,7 @@ impl Node {
             && let Some(slot) = self.slots().get_mut(&id)
             && slot.owner != owner
         {
-            slot.set_owner(owner);
+            slot.set_owner(owner, &self.options.name);
         }
         let slot = self.find(name)?;
         match self.not_here(&slot) {

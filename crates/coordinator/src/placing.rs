@@ -4,6 +4,8 @@
 //! decided by [`crate::spread`]; here it is done, each vault by itself, so that one whose primary does not answer keeps no other
 //! waiting. The store's changes drive it; a tick makes up for those that were missed.
 
+mod changing;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,35 +13,25 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use holdfast_format::{VaultHeader, VaultId};
-use holdfast_placement::{Acquire, Event, VaultEntry, Watch};
+use holdfast_placement::{Event, VaultEntry, Watch};
 use holdfast_vault::log::reader::list_vaults;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result, from_placement};
+use crate::error::Result;
 use crate::node::{Node, Slot};
 use crate::spread::{Owned, Step, View, step};
-use crate::taking::Take;
-use crate::vault::{Vault, herald};
 
-/// After what pause a vault that is not open is tried again: at first, and at most.
+/// After what pause a vault that is not open is tried again, at first; and how often it is looked what is to be done, at least.
 const RETRY: Duration = Duration::from_secs(2);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// How often sites are looked at for vaults that somebody else put there.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// How many vaults are being taken at once. Each reads its log and mends what it finds.
 const TAKING_MAX: usize = 8;
-
-/// A site that is well answers within this.
-const WELL_WITHIN: Duration = Duration::from_secs(2);
-
-/// After a vault was handed over, how long it is not again, should it come back: at first, and at most.
-const REST: Duration = Duration::from_secs(60);
-const REST_MAX: Duration = Duration::from_secs(3600);
 
 /// What to do about a vault whose ownership somebody is changing already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +54,10 @@ pub(crate) struct Placing {
     taking: Semaphore,
     /// The store does not list this coordinator: it was emptied, or brought back from a backup, while the lease went on.
     pub(crate) unlisted: AtomicBool,
+    /// Of some vault that is open here it is not known yet whether the lease, which is a new one, holds it.
+    pub(crate) unheld: AtomicBool,
+    /// That is being found out.
+    pub(crate) holding: AtomicBool,
 }
 
 impl Default for Placing {
@@ -72,6 +68,8 @@ impl Default for Placing {
             tries: Mutex::default(),
             taking: Semaphore::new(TAKING_MAX),
             unlisted: AtomicBool::new(false),
+            unheld: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
         }
     }
 }
@@ -151,7 +149,7 @@ impl Node {
                     tracing::error!(vault = %slot.header.name, owner = owner.coordinator, "another coordinator took the vault meanwhile");
                     owned.stop.cancel();
                 }
-                slot.set_owner(owner);
+                slot.set_owner(owner, &self.options.name);
                 is_free
             }
             Event::Coordinators => {
@@ -185,7 +183,7 @@ impl Node {
                 && let Ok(owner) = self.placement.owner(id).await
                 && let Some(slot) = self.slots().get_mut(&id)
             {
-                slot.set_owner(owner);
+                slot.set_owner(owner, &self.options.name);
             }
         }
     }
@@ -296,7 +294,10 @@ impl Node {
 
     /// Does about each vault what is to be done now; gives what was started and not waited for.
     async fn place(self: &Arc<Self>, busy: Busy) -> Vec<JoinHandle<()>> {
-        self.drop_fenced(busy).await;
+        let dropping = self.drop_fenced(busy);
+        if busy == Busy::Wait {
+            join_all(dropping).await;
+        }
         let live = self.live();
         let mut started = Vec::new();
         for slot in self.list() {
@@ -323,12 +324,18 @@ impl Node {
 
     fn view<'v>(&'v self, slot: &Slot, live: &'v [(String, Duration)]) -> View<'v> {
         let owner = match (&slot.vault, &slot.owner) {
+            // It is fenced, and being dropped.
+            (Some(vault), _) if vault.stop.is_cancelled() => Owned::Elsewhere,
             (Some(vault), _) => Owned::Here {
-                idle: is_idle(vault),
+                idle: vault.is_idle(),
             },
             // Its own name stands there while a failover has failed, or after it was killed and started again.
             (None, Some(owner)) if owner.coordinator == self.options.name => {
                 Owned::Nobody(Duration::MAX)
+            }
+            // An answer that came late may have put back an owner that is gone. Whoever takes a vault asks the store first.
+            (None, Some(owner)) if !live.is_empty() && !is_live(live, &owner.coordinator) => {
+                Owned::Nobody(slot.unowned.elapsed())
             }
             (None, Some(_)) => Owned::Elsewhere,
             (None, None) => Owned::Nobody(slot.unowned.elapsed()),
@@ -344,185 +351,10 @@ impl Node {
             rests,
         }
     }
-
-    /// Takes a vault that nobody owns; one that could not be taken is tried again after a pause that grows.
-    async fn take_free(self: &Arc<Self>, id: VaultId, busy: Busy) {
-        let Some(_changing) = self.changing_unless(id, busy).await else {
-            return;
-        };
-        let Ok(_permit) = self.placing.taking.acquire().await else {
-            return;
-        };
-        let Some(slot) = self.slots().get(&id).cloned() else {
-            return;
-        };
-        // Whoever waits has looked at the sites since, and may have mended what an attempt under way failed for.
-        let waits = busy == Busy::Leave && slot.is_paused();
-        if slot.vault.is_some() || waits || self.stop.is_cancelled() {
-            return;
-        }
-        let ended = CancellationToken::new();
-        lock(&self.placing.tries).insert(id, ended.clone());
-        // Dropped in its middle it leaves what a crash would: whoever comes next goes on from there.
-        let taken = tokio::select! {
-            biased;
-            () = ended.cancelled() => {
-                // It was open already, and only what is told of it was not done yet.
-                if let Some(vault) = self.slots().get(&id).and_then(|slot| slot.vault.clone()) {
-                    herald::start(&vault, self.placement.clone());
-                }
-                return;
-            }
-            taken = self.take(id, &Take::AtPrimary) => taken,
-        };
-        lock(&self.placing.tries).remove(&id);
-        if let Err(error) = taken {
-            if !matches!(error, Error::Elsewhere(_)) {
-                tracing::warn!(vault = %slot.header.name, %error, "the vault is not open");
-            }
-            if let Some(slot) = self.slots().get_mut(&id) {
-                slot.trouble = error.to_string();
-                let pause = slot.tried.map_or(RETRY, |(_, pause)| pause * 2);
-                slot.tried = Some((Instant::now(), pause.min(RETRY_MAX)));
-            }
-        }
-    }
-
-    /// Gives an idle vault to the coordinator that should have it.
-    async fn hand_over(&self, id: VaultId, to: String) {
-        let Some(_changing) = self.changing_unless(id, Busy::Leave).await else {
-            return;
-        };
-        let Some(slot) = self.slots().get(&id).cloned() else {
-            return;
-        };
-        let Some(vault) = slot.vault.filter(is_idle) else {
-            return;
-        };
-        // Whoever gets it has to open it, and what this owner knows of a site that is away he could not see for himself.
-        if !is_well(&vault).await {
-            return;
-        }
-        tracing::info!(vault = %slot.header.name, to, "the vault is handed over");
-        self.give_up(id, format!("it was handed over to coordinator {to}"))
-            .await;
-        if let Some(slot) = self.slots().get_mut(&id) {
-            let last = slot.handed.filter(|(at, pause)| at.elapsed() < *pause * 2);
-            let pause = last.map_or(REST, |(_, pause)| (pause * 2).min(REST_MAX));
-            slot.handed = Some((Instant::now(), pause));
-        }
-        self.release(id).await;
-    }
-
-    async fn drop_fenced(&self, busy: Busy) {
-        for slot in self.list() {
-            let id = slot.header.vault;
-            if slot.vault.is_none_or(|vault| !vault.stop.is_cancelled()) {
-                continue;
-            }
-            let Some(_changing) = self.changing_unless(id, busy).await else {
-                continue;
-            };
-            self.give_up(id, "its ownership ended; it is opened again".into())
-                .await;
-            self.release(id).await;
-        }
-    }
-
-    /// Lets others have a vault at once that was given up.
-    async fn release(&self, id: VaultId) {
-        if let Err(error) = self.placement.release(id, &self.lease()).await {
-            tracing::debug!(vault = %id, %error, "that a vault was given up is not known to others yet");
-        }
-    }
-
-    fn changing_of(&self, id: VaultId) -> Arc<tokio::sync::Mutex<()>> {
-        lock(&self.placing.changing).entry(id).or_default().clone()
-    }
-
-    /// Keeps the ownership of a vault as it is for as long as the guard lives: it is neither taken nor given up by the node's own
-    /// clockwork meanwhile.
-    pub(crate) async fn changing(&self, id: VaultId) -> OwnedMutexGuard<()> {
-        self.changing_of(id).lock_owned().await
-    }
-
-    /// The same at once: the node's own attempt to take the vault, which may hang at the very site that a person gives up, ends.
-    pub(crate) async fn changing_now(&self, id: VaultId) -> OwnedMutexGuard<()> {
-        if let Some(attempt) = lock(&self.placing.tries).remove(&id) {
-            attempt.cancel();
-        }
-        self.changing(id).await
-    }
-
-    /// The same, unless somebody else is changing it and is not to be waited for: he leaves it in order.
-    async fn changing_unless(&self, id: VaultId, busy: Busy) -> Option<OwnedMutexGuard<()>> {
-        match busy {
-            Busy::Wait => Some(self.changing(id).await),
-            Busy::Leave => self.changing_of(id).try_lock_owned().ok(),
-        }
-    }
-
-    /// Ends this node's ownership of a vault, if it has it. The lease keeps it: see [`Self::release`]. The caller holds
-    /// [`Self::changing`].
-    pub(crate) async fn give_up(&self, id: VaultId, why: String) {
-        let owned = self.slots().get(&id).and_then(|slot| slot.vault.clone());
-        if let Some(vault) = owned {
-            vault.end().await;
-            herald::last_word(&vault, self.placement.as_ref()).await;
-            if let Some(slot) = self.slots().get_mut(&id) {
-                slot.vault = None;
-                slot.set_owner(None);
-                slot.trouble = why;
-            }
-        }
-    }
-
-    /// Gives a vault up when the node stops.
-    pub(crate) async fn leave(&self, id: VaultId) {
-        let _changing = self.changing(id).await;
-        self.give_up(id, "this coordinator is stopping".into())
-            .await;
-        self.release(id).await;
-    }
-
-    /// Makes sure that nobody else takes a vault that nobody owns: one that is about to be created, which whoever lists its site
-    /// might find first, or one that is to be moved.
-    pub(crate) async fn reserve(&self, id: VaultId) -> Result<()> {
-        let owner = self.placement.owner(id).await;
-        match owner.map_err(from_placement)? {
-            Some(owner) if owner.coordinator == self.options.name => return Ok(()),
-            Some(owner) => return Err(self.owned_by(id, owner)),
-            None => {}
-        }
-        let first = holdfast_format::Epoch(1);
-        let taken = self.placement.acquire(id, &self.lease(), first).await;
-        match taken.map_err(from_placement)? {
-            Acquire::Granted => Ok(()),
-            Acquire::HeldBy(owner) => Err(self.owned_by(id, owner)),
-        }
-    }
 }
 
-/// Whether nobody works with a vault: no session is open, no restore or mount runs.
-fn is_idle(vault: &Arc<Vault>) -> bool {
-    let state = vault.state();
-    let now = state.now_millis();
-    let mut holds = state.catalog.holds.values();
-    state.catalog.sessions.is_empty()
-        && !holds.any(|hold| hold.by_restore && hold.until_millis.is_none_or(|until| until > now))
-}
-
-/// Whether all sites of a vault answer, the primary just now.
-async fn is_well(vault: &Arc<Vault>) -> bool {
-    let standings = vault.standings();
-    let mut standings = standings.values();
-    if !standings.all(|standing| standing.looked_at && standing.reachable) {
-        return false;
-    }
-    let header = holdfast_format::ObjectName::header(vault.header.vault);
-    let asked = vault.primary.site.head(&header);
-    let answer = tokio::time::timeout(WELL_WITHIN, asked).await;
-    matches!(answer, Ok(Ok(Some(_))))
+fn is_live(live: &[(String, Duration)], name: &str) -> bool {
+    live.iter().any(|(one, _)| one == name)
 }
 
 /// Nothing in here panics while it holds a lock.

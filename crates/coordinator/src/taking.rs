@@ -76,34 +76,48 @@ impl Node {
     /// is read, and where one cannot be, numbers are skipped.
     pub(crate) async fn new_claimant(&self, id: VaultId, state: &State) -> Result<Claimant> {
         let nonce = ClaimNonce(self.context.random());
+        // ORDER: looked at, not raised. One that is behind would have come past the log's numbers after a few attempts, and been
+        // taken for right.
+        let counter = self.placement.epoch_counter(id).await;
+        let counter = counter.map_err(from_placement)?;
         if state.chain.head.is_none() {
             // The first epoch of every vault is 1. The counter is told, or it would be taken for one that is behind.
-            let issued = self.placement.issue_epoch(id, Epoch(0)).await;
-            issued.map_err(from_placement)?;
             let epoch = Epoch(1);
+            if counter < epoch {
+                let issued = self.placement.issue_epoch(id, Epoch(0)).await;
+                issued.map_err(from_placement)?;
+            }
             return Ok(Claimant { epoch, nonce });
         }
-        let floor = state.chain.next().epoch;
+        let mut floor = state.chain.next().epoch;
         let known = self.placement.vaults().await.map_err(from_placement)?;
-        if known.iter().any(|entry| entry.vault == id) {
-            let issued = self.placement.issue_epoch(id, Epoch(0)).await;
-            let epoch = issued.map_err(from_placement)?;
-            if epoch > floor {
-                return Ok(Claimant { epoch, nonce });
-            }
+        let is_right = counter >= floor && known.iter().any(|entry| entry.vault == id);
+        if !is_right && Guard::EpochsNeverReused.stands() {
+            let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
+            floor = self.floor(id, floor, &members).await.0;
         }
-        let floor = match Guard::EpochsNeverReused.stands() {
-            true => {
-                let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
-                self.floor(id, floor, &members).await.0
-            }
-            false => floor,
-        };
-        let epoch = self.placement.issue_epoch(id, floor).await;
+        // ORDER: above what was looked at too. The store may have been brought back from a backup since.
+        let epoch = self.placement.issue_epoch(id, floor.max(counter)).await;
         Ok(Claimant {
             epoch: epoch.map_err(from_placement)?,
             nonce,
         })
+    }
+
+    /// Has the store's counter stand at or above a number in use, before an entry says that the store knows the vault.
+    pub(crate) async fn renumber(
+        &self,
+        id: VaultId,
+        used: Epoch,
+        members: &[SiteName],
+    ) -> Result<()> {
+        let counter = self.placement.epoch_counter(id).await;
+        if counter.map_err(from_placement)? >= used {
+            return Ok(());
+        }
+        let (floor, _) = self.floor(id, used, members).await;
+        let issued = self.placement.issue_epoch(id, floor).await;
+        issued.map(drop).map_err(from_placement)
     }
 
     /// A number at or above every epoch that was ever used, by what the members show; those that could not be read, for which
@@ -156,12 +170,8 @@ impl Node {
             Take::AtPrimary => (None, None),
             Take::At(site, claimant) => (Some(site), *claimant),
         };
-        // Asked before anything is read: a standby asks often, and a log is long.
-        if let Some(owner) = self.placement.owner(id).await.map_err(from_placement)?
-            && owner.coordinator != self.options.name
-        {
-            return Err(self.owned_by(id, owner));
-        }
+        // Reserved before anything is read: a log is long, and whoever handed the vault over would take it for left alone.
+        self.reserve(id).await?;
         let Newest {
             site: newest_at,
             mut state,

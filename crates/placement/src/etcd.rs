@@ -276,6 +276,10 @@ impl Placement for EtcdPlacement {
         ownership::issue_epoch(&self.link, &self.keys, vault, floor).await
     }
 
+    async fn epoch_counter(&self, vault: VaultId) -> Result<Epoch> {
+        ownership::epoch_counter(&self.link, &self.keys, vault).await
+    }
+
     async fn acquire(&self, vault: VaultId, lease: &LeaseId, epoch: Epoch) -> Result<Acquire> {
         let wanted = self.registered(*lease)?.coordinator.owner_at(epoch);
         ownership::acquire(&self.link, &self.keys, vault, *lease, wanted).await

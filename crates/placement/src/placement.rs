@@ -48,6 +48,10 @@ pub trait Placement: Debug + Send + Sync {
     /// at any member as `floor`: then a counter that was lost does no harm. Numbers may be skipped.
     async fn issue_epoch(&self, vault: VaultId, floor: Epoch) -> Result<Epoch>;
 
+    /// The highest epoch that was issued for a vault, or passed as a floor; 0 if none was. It changes nothing: a counter that turns
+    /// out to be behind can still be told from one that is right.
+    async fn epoch_counter(&self, vault: VaultId) -> Result<Epoch>;
+
     /// Takes a vault under a lease, if no other live lease holds it. A lease that holds it already raises its epoch,
     /// and never lowers it ([`crate::ErrorKind::Invalid`]). Fails with [`crate::ErrorKind::LeaseLost`] when the
     /// lease is gone.

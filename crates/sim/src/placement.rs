@@ -160,6 +160,12 @@ impl Placement for PlacementLink {
         self.call(Call::Tell, "issue epoch", effect).await
     }
 
+    async fn epoch_counter(&self, vault: VaultId) -> Result<Epoch> {
+        let effect =
+            |store: Arc<EmbeddedPlacement>| async move { store.epoch_counter(vault).await };
+        self.call(Call::Ask, "epoch counter", effect).await
+    }
+
     async fn acquire(&self, vault: VaultId, lease: &LeaseId, epoch: Epoch) -> Result<Acquire> {
         let effect =
             |store: Arc<EmbeddedPlacement>| async move { store.acquire(vault, lease, epoch).await };

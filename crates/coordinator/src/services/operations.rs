@@ -131,6 +131,7 @@ impl Service {
 
     async fn fail_back(&self, request: v1::FailbackRequest) -> Result<v1::FailbackResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let names: Vec<SiteName> = match request.site.is_empty() {
             false => vec![site_name(&request.site)?],
             true => {

@@ -274,6 +274,7 @@ impl Service {
         };
         loop {
             let vault = self.node.reach(&request.vault).await?;
+            let work = vault.work();
             let collector = vault
                 .collector()
                 .ok_or_else(|| Error::Unavailable("the vault is still being opened".into()))?;
@@ -300,6 +301,7 @@ impl Service {
                 return Ok(());
             }
             what = Work::Sweep;
+            drop(work);
             tokio::time::sleep(WAIT_PAUSE).await;
         }
     }

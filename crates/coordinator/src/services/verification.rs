@@ -41,6 +41,7 @@ pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, St
 /// Runs one verification.
 pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sender) -> Result<()> {
     let vault = node.reach(&request.vault).await?;
+    let _work = vault.work();
     let members: Vec<SiteName> = match request.site.is_empty() {
         true => vault.state().catalog.members.keys().cloned().collect(),
         false => vec![site_name(&request.site)?],

@@ -117,6 +117,7 @@ impl Message<Collect> for Collector {
         let Some(vault) = self.vault.upgrade() else {
             return;
         };
+        let _work = vault.work();
         let Collect {
             what,
             who,
@@ -175,6 +176,7 @@ impl Message<Sweep> for Collector {
         let Some(vault) = self.vault.upgrade() else {
             return;
         };
+        let _work = vault.work();
         let (progress, _) = mpsc::channel(1);
         let run = Run {
             vault,

@@ -87,11 +87,18 @@ pub struct Vault {
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
     own_branch: Mutex<OwnBranch>,
+    /// Work under way that no session or hold of a restore shows.
+    working: Arc<()>,
     /// Why the primary takes nothing; empty when it does.
     primary_trouble: Seen<String>,
     /// The header's object, as it stood when the vault was opened.
     pub(crate) header_object: std::sync::OnceLock<bytes::Bytes>,
 }
+
+/// See [`Vault::work`].
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Work(#[expect(dead_code, reason = "counted")] Arc<()>);
 
 /// Whether the primary's own log holds a branch that was closed and never brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +165,7 @@ impl Vault {
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),
+            working: Arc::default(),
             primary_trouble,
             header_object: std::sync::OnceLock::new(),
         });
@@ -438,6 +446,23 @@ impl Vault {
             }
         }
         Ok(sites)
+    }
+
+    /// Says that somebody works with the vault, who would have to begin again if it went to another coordinator, until what this
+    /// gives is dropped.
+    pub(crate) fn work(&self) -> Work {
+        Work(self.working.clone())
+    }
+
+    /// Whether nobody works with the vault: no session is open; no restore, mount, failback, collection or verification runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        let now = state.now_millis();
+        let mut holds = state.catalog.holds.values();
+        Arc::strong_count(&self.working) == 1
+            && state.catalog.sessions.is_empty()
+            && !holds
+                .any(|hold| hold.by_restore && hold.until_millis.is_none_or(|until| until > now))
     }
 
     /// Ends this ownership: every actor stops; nothing is appended any more.

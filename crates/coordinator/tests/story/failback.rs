@@ -362,6 +362,34 @@ async fn branches_of_several_epochs_come_back_again_and_again() {
     story.world.node.shut_down().await;
 }
 
+/// The store knows the vault, and numbers that are long used. A site that is away may show more of them than the one that is
+/// read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_from_a_backup_is_not_believed() {
+    let story = begin().await;
+    let old = story.vault.claimant.epoch;
+    let mut story = story.restart().await;
+    for _ in 0..2 {
+        story = story.restart().await;
+    }
+    let last = story.vault.claimant.epoch;
+    assert!(old < last);
+    // The data folder of the first run, with its placement store.
+    let world = another_node(story.world, story.vault, "data-last", |folder| {
+        std::fs::rename(folder.join("data-1"), folder.join("data")).unwrap();
+        hide(folder, "offsite");
+    })
+    .await;
+    let vault = owned(&world.node).await;
+    let epoch = vault.claimant.epoch;
+    assert!(epoch.0 > last.0 + (1 << 20), "{last}, then {epoch}");
+    let counter = world.node.placement.epoch_counter(vault.header.vault).await;
+    assert_eq!(counter.unwrap(), epoch);
+    show(world.folder.path(), "offsite");
+    world.everywhere(&vault).await;
+    world.node.shut_down().await;
+}
+
 /// A new, empty folder in the place of the one that was destroyed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_site_fills_up_again() {

@@ -41,7 +41,12 @@ pub async fn epochs_rise_under_racing_issuers(cluster: &dyn Cluster) {
 pub async fn epochs_are_above_their_floor(cluster: &dyn Cluster) {
     let placement = cluster.coordinator().await;
     let issue = async |vault, floor| placement.issue_epoch(vault, Epoch(floor)).await;
+    let counter = async |vault| placement.epoch_counter(vault).await.expect("a counter");
+    assert_eq!(counter(VAULT).await, Epoch(0), "none was issued");
     assert_eq!(issue(VAULT, 0).await.expect("an epoch"), Epoch(1));
+    assert_eq!(counter(VAULT).await, Epoch(1));
+    assert_eq!(counter(VAULT).await, Epoch(1), "looking issues nothing");
+    assert_eq!(counter(OTHER_VAULT).await, Epoch(0));
     assert_eq!(
         issue(VAULT, 1 << 20).await.expect("an epoch"),
         Epoch((1 << 20) + 1)

@@ -44,6 +44,26 @@ pub(super) async fn issue_epoch(
     .await
 }
 
+/// A vault's counter as it stands.
+pub(super) async fn epoch_counter(link: &Link, keys: &Keys, vault: VaultId) -> Result<Epoch> {
+    let key = keys.epoch(vault);
+    link.run(
+        "look up an epoch",
+        link.deadline(),
+        Effect::Read,
+        || async {
+            match read(link, &key).await? {
+                Some(entry) => {
+                    let counter = value::decode(link.name(), &key, entry.value())?;
+                    Ok(Some(Epoch(counter)))
+                }
+                None => Ok(Some(Epoch(0))),
+            }
+        },
+    )
+    .await
+}
+
 /// Makes `wanted` the owner under `lease`, if no other lease holds the vault.
 pub(super) async fn acquire(
     link: &Link,
