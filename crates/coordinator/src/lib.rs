@@ -17,8 +17,10 @@ pub mod serve;
 pub mod services;
 pub mod sites;
 pub mod spread;
+mod standby;
 mod taking;
 pub mod vault;
+mod watchman;
 
 pub use error::{Error, Result};
 pub use node::{Node, Options};

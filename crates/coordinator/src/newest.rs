@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_format::{Position, SiteName, VaultHeader, VaultId};
+use holdfast_format::{ObjectName, Position, SiteName, VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 use holdfast_vault::branch::{Fork, Parting, parting};
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{State, open_state};
+use holdfast_vault::{State, open_state_from};
 
 use crate::error::{Error, Result};
+use crate::failover::ANSWER_WITHIN;
 use crate::node::Node;
 use crate::repair;
 
@@ -19,7 +20,17 @@ impl Node {
     /// Opens the state of a vault at the site whose history counts: the longest, and of two that part the one with the
     /// seal at the fork, which deposed the other.
     pub(crate) async fn newest(&self, id: VaultId, only: Option<&SiteName>) -> Result<Newest> {
-        let seen = self.look_around(id, only).await;
+        self.newest_from(id, only, None).await
+    }
+
+    /// The same, with a fold that was kept: what it shares with a site's history is not read again.
+    pub(crate) async fn newest_from(
+        &self,
+        id: VaultId,
+        only: Option<&SiteName>,
+        kept: Option<State>,
+    ) -> Result<Newest> {
+        let seen = self.look_around(id, only, kept).await;
         let damaged = match &seen {
             Ok(seen) => seen.damaged,
             Err(error) => matches!(error, Error::Corrupt(_)),
@@ -43,7 +54,7 @@ impl Node {
         id: VaultId,
         only: Option<&SiteName>,
     ) -> Result<Newest> {
-        self.look_around(id, only).await?.newest()
+        self.look_around(id, only, None).await?.newest()
     }
 
     /// Mends a vault's logs at all sites that can be opened from each other; gives how many records were repaired.
@@ -55,7 +66,12 @@ impl Node {
         repair::between(header, &opened).await
     }
 
-    async fn look_around(&self, id: VaultId, only: Option<&SiteName>) -> Result<Around> {
+    async fn look_around(
+        &self,
+        id: VaultId,
+        only: Option<&SiteName>,
+        kept: Option<State>,
+    ) -> Result<Around> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
         let (mut unread, mut lacking, mut damaged) = (BTreeMap::new(), Vec::new(), false);
@@ -63,14 +79,16 @@ impl Node {
             if only.is_some_and(|only| *only != name) {
                 continue;
             }
-            let site: Arc<dyn SiteReader> = match self.sites.open(&name).await {
-                Ok(opened) => opened.site,
+            let site = match self.answering(&name, id).await {
+                Ok(site) => site,
                 Err(error) => {
                     unread.insert(name, error.to_string());
                     continue;
                 }
             };
-            match open_state(&site, id, &cache).await {
+            // One site's fold serves for the next: most of the history is at both.
+            let before = newest.as_ref().map(|(_, state)| state).or(kept.as_ref());
+            match open_state_from(&site, id, &cache, before).await {
                 Ok(state) => {
                     newest = Some(match newest {
                         Some(best) => later(best, (site, state)).await?,
@@ -95,6 +113,27 @@ impl Node {
             lacking,
             unread,
         })
+    }
+
+    /// A site that answers a first question in time: one that hangs keeps nobody from what the others show. How long it takes to
+    /// read the log is not limited, for a log may be long.
+    pub(crate) async fn answering(
+        &self,
+        name: &SiteName,
+        id: VaultId,
+    ) -> Result<Arc<dyn SiteReader>> {
+        let asked = async {
+            let site: Arc<dyn SiteReader> = self.sites.open(name).await?.site;
+            site.head(&ObjectName::header(id)).await?;
+            Ok(site)
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.sites.doubt(name);
+                Err(Error::Unavailable("it does not answer".into()))
+            }
+        }
     }
 }
 

@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Elsewhere, Error, Result, from_placement};
 use crate::placing::Placing;
 use crate::sites::Sites;
+use crate::standby::Standby;
 use crate::taking::Take;
 use crate::vault::Vault;
+use crate::watchman::Watchman;
 
 /// What a node starts from.
 #[derive(Debug, Clone)]
@@ -125,7 +127,12 @@ pub struct Node {
     lease: RwLock<LeaseId>,
     vaults: RwLock<BTreeMap<VaultId, Slot>>,
     pub(crate) placing: Placing,
+    pub(crate) standby: Standby,
+    pub(crate) watchman: Watchman,
 }
+
+/// How long a stop waits for requests to sites that are under way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a start waits for the first look.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -171,6 +178,8 @@ impl Node {
             lease: RwLock::new(lease),
             vaults: RwLock::default(),
             placing: Placing::default(),
+            standby: Standby::default(),
+            watchman: Watchman::default(),
         });
         crate::lease::LeaseKeeper::start(&node);
         let (first, looked) = tokio::sync::oneshot::channel();
@@ -179,6 +188,10 @@ impl Node {
             .spawn(async move { this.keep_looking(first).await });
         let this = node.clone();
         node.context.spawn(async move { this.keep_placing().await });
+        let this = node.clone();
+        node.context.spawn(async move { this.keep_warm().await });
+        let this = node.clone();
+        node.context.spawn(async move { this.keep_watch().await });
         // A site that does not answer keeps nobody waiting: what it holds is found later.
         let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
         Ok(node)
@@ -194,7 +207,10 @@ impl Node {
     }
 
     pub(crate) fn info(&self) -> CoordinatorInfo {
-        info(&self.options, self.started_millis)
+        CoordinatorInfo {
+            gone: self.watchman.gone(),
+            ..info(&self.options, self.started_millis)
+        }
     }
 
     pub(crate) fn slots(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<VaultId, Slot>> {
@@ -403,7 +419,13 @@ impl Node {
     pub async fn shut_down(&self) {
         self.stop.cancel();
         let leaving = self.list().into_iter().map(|slot| slot.header.vault);
-        futures::future::join_all(leaving.map(|id| self.leave(id))).await;
+        let left = futures::future::join_all(leaving.map(|id| self.leave(id)));
+        // What hangs at a site is left as a crash would leave it: whoever takes the vault next goes on from there.
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!(
+                "a site does not answer, so that not every vault was given up in order; whoever takes it next finds out what stands there"
+            );
+        }
         if let Err(error) = self.placement.deregister(&self.lease()).await {
             tracing::warn!(%error, "the lease was not given back; it runs out by itself");
         }
@@ -432,5 +454,6 @@ fn info(options: &Options, started_millis: i64) -> CoordinatorInfo {
         public_key: options.key.public().0,
         level: holdfast_format::codec::LEVEL,
         started_millis,
+        gone: Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use holdfast_format::{VaultHeader, VaultId};
-use holdfast_placement::{Event, VaultEntry, Watch};
+use holdfast_placement::{CoordinatorInfo, Event, VaultEntry, Watch};
 use holdfast_vault::log::reader::list_vaults;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -47,6 +47,8 @@ enum Busy {
 pub(crate) struct Placing {
     /// The coordinators that live: when each says it started, and since when it was seen here.
     live: Mutex<BTreeMap<String, (i64, Instant)>>,
+    /// What they tell of themselves.
+    listed: Mutex<Vec<CoordinatorInfo>>,
     /// One change of ownership of a vault at a time.
     changing: Mutex<BTreeMap<VaultId, Arc<tokio::sync::Mutex<()>>>>,
     /// Vaults that this node's own clockwork is taking just now: who is asked for something else by a person ends that.
@@ -64,6 +66,7 @@ impl Default for Placing {
     fn default() -> Self {
         Self {
             live: Mutex::default(),
+            listed: Mutex::default(),
             changing: Mutex::default(),
             tries: Mutex::default(),
             taking: Semaphore::new(TAKING_MAX),
@@ -71,6 +74,13 @@ impl Default for Placing {
             unheld: AtomicBool::new(false),
             holding: AtomicBool::new(false),
         }
+    }
+}
+
+impl Placing {
+    /// What the coordinators that live tell of themselves, as heard last.
+    pub(crate) fn listed(&self) -> Vec<CoordinatorInfo> {
+        lock(&self.listed).clone()
     }
 }
 
@@ -150,6 +160,7 @@ impl Node {
                     owned.stop.cancel();
                 }
                 slot.set_owner(owner, &self.options.name);
+                self.standby.grown(vault);
                 is_free
             }
             Event::Coordinators => {
@@ -164,7 +175,10 @@ impl Node {
                 self.refresh_sites().await;
                 false
             }
-            Event::Progress { .. } => false,
+            Event::Progress { vault, .. } => {
+                self.standby.grown(vault);
+                false
+            }
             Event::Resync => {
                 self.refresh().await;
                 true
@@ -198,6 +212,7 @@ impl Node {
         };
         let is_listed = listed.iter().any(|one| one.name == self.options.name);
         self.placing.unlisted.store(!is_listed, Ordering::Relaxed);
+        lock(&self.placing.listed).clone_from(&listed);
         let now = Instant::now();
         let mut live = lock(&self.placing.live);
         let mut seen = BTreeMap::new();
@@ -212,7 +227,7 @@ impl Node {
     }
 
     /// The coordinators that live, with how long each has been seen.
-    fn live(&self) -> Vec<(String, Duration)> {
+    pub(crate) fn live(&self) -> Vec<(String, Duration)> {
         let live = lock(&self.placing.live);
         let live = live.iter();
         live.map(|(name, (_, since))| (name.clone(), since.elapsed()))

@@ -153,12 +153,13 @@ impl Node {
     ) -> Result<()> {
         let told = self.placement.progress(id).await.map_err(from_placement)?;
         let mut told = told.into_iter().filter(|(name, _)| name == site);
-        if told.next().and_then(|(_, told)| told.replicated) >= head {
+        let told = told.next().map(|(_, told)| told);
+        if told.and_then(|told| told.replicated) >= head {
             return Ok(());
         }
         let progress = Progress {
             replicated: head,
-            verified: None,
+            verified: told.and_then(|told| told.verified),
             at_millis: self.context.now_millis(),
             records: 0,
             bytes: 0,

@@ -80,6 +80,14 @@ pub fn step(view: View<'_>) -> Step {
     }
 }
 
+/// Whether `own` is the one that should take a vault next: the first of those that live and do not own it.
+pub fn stands_by(vault: VaultId, owner: &str, own: &str, live: &[(String, Duration)]) -> bool {
+    let mut names: Vec<&str> = live.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| *name != owner);
+    rank(vault, &mut names);
+    names.first() == Some(&own)
+}
+
 fn is_steady(view: View<'_>, name: &str) -> bool {
     let mut live = view.live.iter();
     live.any(|(one, seen)| one == name && *seen >= STEADY)
@@ -91,8 +99,12 @@ fn ranked(view: View<'_>) -> Vec<&str> {
     if !names.contains(&view.own) {
         names.push(view.own);
     }
-    names.sort_by_cached_key(|name| std::cmp::Reverse((weight(view.vault, name).0, *name)));
+    rank(view.vault, &mut names);
     names
+}
+
+fn rank(vault: VaultId, names: &mut [&str]) {
+    names.sort_by_cached_key(|name| std::cmp::Reverse((weight(vault, name).0, *name)));
 }
 
 fn weight(vault: VaultId, coordinator: &str) -> Hash {
@@ -189,6 +201,27 @@ mod tests {
         fresh[1].1 = STEADY / 2;
         assert_eq!(step(view(number, "c1", &fresh, idle)), Step::Stay);
         assert_eq!(step(view(number, "c2", &steady, idle)), Step::Stay);
+    }
+
+    #[test]
+    fn the_one_that_stands_by_takes_once_the_owner_is_gone() {
+        let all = live(&["c1", "c2", "c3"]);
+        for number in 0..=255 {
+            let vault = VaultId([number; 16]);
+            for owner in ["c1", "c2", "c3"] {
+                let mut others = all.clone();
+                others.retain(|(name, _)| name != owner);
+                let by: Vec<&str> = (others.iter().map(|(name, _)| name.as_str()))
+                    .filter(|own| stands_by(vault, owner, own, &all))
+                    .collect();
+                let [by] = by[..] else {
+                    panic!("{by:?} stand by for {owner}");
+                };
+                let left = view(number, by, &others, Owned::Nobody(Duration::ZERO));
+                assert_eq!(step(left), Step::Take);
+                assert!(!stands_by(vault, owner, owner, &all));
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use holdfast_placement::{Acquire, Owner};
 use holdfast_store::SiteReader;
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::replicate::{Standing, standing};
-use holdfast_vault::{Credentials, Guard, LogReader, State, Takeover, Writer, open_state};
+use holdfast_vault::{
+    Credentials, Guard, LogReader, State, Takeover, Writer, open_state, open_state_from,
+};
 
 use crate::error::{Elsewhere, Error, Result, from_placement};
 use crate::failover::{self, ANSWER_WITHIN};
@@ -172,11 +174,13 @@ impl Node {
         };
         // Reserved before anything is read: a log is long, and whoever handed the vault over would take it for left alone.
         self.reserve(id).await?;
+        let kept = self.standby.fold(id);
+        let kept_up_to = kept.as_ref().and_then(|state| state.chain.head);
         let Newest {
             site: newest_at,
             mut state,
             unread,
-        } = self.newest(id, at).await?;
+        } = self.newest_from(id, at, kept).await?;
         let header = state.header.clone();
         let credentials = self.credentials(&header).await?;
         if !holdfast_vault::propose::may_own(&state) {
@@ -205,7 +209,7 @@ impl Node {
         let site: Arc<dyn SiteReader> = opened.site.clone();
         if at.is_none() {
             // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
-            state = open_state(&site, id, &self.cache_of(id)).await?;
+            state = open_state_from(&site, id, &self.cache_of(id), Some(&state)).await?;
             // What an unfinished failover leaves behind was accepted.
             if !is_unfinished {
                 self.check_all_is_there(id, &primary, &state, &unread)
@@ -227,7 +231,7 @@ impl Node {
             // ORDER: the log is looked at after the number was issued. A failback closes a branch first, and is issued a number
             // after that: a claimant with a higher one that had looked before would go on in the branch, behind the fork.
             if !is_new {
-                state = open_state(&site, id, &self.cache_of(id)).await?;
+                state = open_state_from(&site, id, &self.cache_of(id), Some(&state)).await?;
             }
             match self
                 .placement
@@ -263,6 +267,7 @@ impl Node {
                             .collect(),
                         stop,
                     );
+                    self.standby.forget(id);
                     self.remember(&vault).await;
                     // A site that a failover comes back to may hold what was left behind there.
                     if at.is_some()
@@ -271,6 +276,11 @@ impl Node {
                         tracing::warn!(%error, "whether the primary holds a branch of its own is not known yet");
                     }
                     herald::start(&vault, self.placement.clone());
+                    tracing::info!(
+                        vault = %vault.header.name, epoch = %own.epoch, %primary,
+                        kept_up_to = kept_up_to.map(tracing::field::display),
+                        "the vault was taken"
+                    );
                     return Ok(vault);
                 }
                 Takeover::Superseded(_, now) => state = *now,

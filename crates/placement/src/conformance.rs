@@ -48,6 +48,7 @@ macro_rules! conformance_suite {
             a_lease_kept_alive_lasts
             acquiring_again_raises_the_epoch
             a_name_registered_again_is_listed_once
+            what_a_coordinator_tells_of_itself_is_listed
             what_cannot_be_stored_is_refused
             vaults_are_listed
             sites_are_listed
@@ -90,6 +91,7 @@ fn info(name: &str) -> CoordinatorInfo {
         public_key: [9; 32],
         level: 1,
         started_millis: 1,
+        gone: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a coordinator tells the others about itself.
 
-use holdfast_format::Epoch;
+use holdfast_format::{Epoch, SiteName};
 use minicbor::{Decode, Encode};
 
 use crate::error::{Error, Result};
@@ -29,6 +29,22 @@ pub struct CoordinatorInfo {
     /// When its process started, in milliseconds since 1970-01-01 UTC.
     #[n(4)]
     pub started_millis: i64,
+    /// Sites that do not answer it, of those that it looks at.
+    #[n(5)]
+    #[cbor(default)]
+    pub gone: Vec<SiteGone>,
+}
+
+/// A site that does not answer a coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SiteGone {
+    /// The site.
+    #[n(0)]
+    pub site: SiteName,
+    /// Since when, in milliseconds since 1970-01-01 UTC by the coordinator's clock.
+    #[n(1)]
+    pub since_millis: i64,
 }
 
 impl CoordinatorInfo {
@@ -39,6 +55,14 @@ impl CoordinatorInfo {
             addresses: self.addresses.clone(),
             epoch,
         }
+    }
+
+    /// What another name than the registered one is answered with.
+    pub(crate) fn is_not(&self, registered: &str) -> Error {
+        Error::invalid(
+            format!("coordinator name {:?}", self.name),
+            format!("the lease was registered by {registered:?}"),
+        )
     }
 
     /// Refuses a name that could not stand in a key.

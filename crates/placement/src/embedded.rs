@@ -211,6 +211,13 @@ impl Placement for EmbeddedPlacement {
         Ok(lease)
     }
 
+    async fn announce(&self, lease: &LeaseId, coordinator: &CoordinatorInfo) -> Result<()> {
+        let mut leases = self.living.leases();
+        let events = leases.announce(*lease, coordinator.clone())?;
+        self.living.tell(events);
+        Ok(())
+    }
+
     async fn keep_alive(&self, lease: &LeaseId) -> Result<bool> {
         let alive = self.living.leases().keep_alive(*lease, Instant::now());
         self.living.changed.notify_one();

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use holdfast_context::Context;
 use holdfast_format::{Epoch, SiteName, VaultId};
 use minicbor::bytes::ByteVec;
@@ -224,6 +224,36 @@ impl Placement for EtcdPlacement {
             },
         );
         Ok(lease)
+    }
+
+    async fn announce(&self, lease: &LeaseId, coordinator: &CoordinatorInfo) -> Result<()> {
+        let name = self.registered(*lease)?.coordinator.name;
+        if name != coordinator.name {
+            return Err(coordinator.is_not(&name));
+        }
+        let (key, entry) = (self.keys.coordinator(&name), value::encode(coordinator));
+        let (link, id) = (&self.link, lease.number());
+        link.run(
+            "tell of a coordinator",
+            link.deadline(),
+            Effect::Write,
+            || async {
+                // ORDER: only in the place of its own entry. Another process may have taken the name over.
+                let own = Compare::lease(key.as_str(), CompareOp::Equal, id);
+                let under_lease = PutOptions::new().with_lease(id);
+                let put = TxnOp::put(key.as_str(), entry.clone(), Some(under_lease));
+                let change = Txn::new().when([own]).and_then([put]);
+                match link.kv().await?.txn(change).await {
+                    Ok(done) if done.succeeded() => Ok(Some(())),
+                    Ok(_) => Err(Error::LeaseLost { lease: *lease }.into()),
+                    Err(error) => match Failure::from(error) {
+                        Failure::LeaseGone => Err(Error::LeaseLost { lease: *lease }.into()),
+                        other => Err(other),
+                    },
+                }
+            },
+        )
+        .await
     }
 
     async fn keep_alive(&self, lease: &LeaseId) -> Result<bool> {

@@ -26,7 +26,7 @@ mod value;
 mod vault_entry;
 mod watch;
 
-pub use coordinator::CoordinatorInfo;
+pub use coordinator::{CoordinatorInfo, SiteGone};
 pub use embedded::EmbeddedPlacement;
 pub use error::{Error, ErrorKind, Result};
 pub use etcd::{EtcdOptions, EtcdPlacement};

@@ -32,6 +32,10 @@ pub trait Placement: Debug + Send + Sync {
     /// A store may last longer than `ttl`, never shorter: etcd counts in whole seconds and has a least of about two.
     async fn register(&self, coordinator: &CoordinatorInfo, ttl: Duration) -> Result<LeaseId>;
 
+    /// Replaces what a coordinator told of itself under a lease. Its name and its addresses stay as they were registered. Fails with
+    /// [`crate::ErrorKind::LeaseLost`] when the lease is gone.
+    async fn announce(&self, lease: &LeaseId, coordinator: &CoordinatorInfo) -> Result<()>;
+
     /// Renews a lease. `false`: it is gone, with all that it held: stop owning. After `true` the lease lasts `ttl`
     /// from a moment no earlier than when this was called. After an error nothing is known: go on until `ttl` has
     /// passed since the last call that ended with `true` *began*, then stop.

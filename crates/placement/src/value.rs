@@ -64,6 +64,7 @@ mod tests {
             public_key: [7; 32],
             level: 1,
             started_millis: -5,
+            gone: Vec::new(),
         }
     }
 
@@ -76,9 +77,19 @@ mod tests {
     #[test]
     fn a_field_of_a_later_release_is_skipped() {
         let mut bytes = encode(&info());
-        assert_eq!(bytes[1], 0xa5, "a map of five");
-        bytes[1] = 0xa6;
+        assert_eq!(bytes[1], 0xa6, "a map of six");
+        bytes[1] = 0xa7;
         bytes.extend_from_slice(&[0x18, 99, 0xf5]);
+        let read: CoordinatorInfo = decode("a test", "k", &bytes).unwrap();
+        assert_eq!(read, info());
+    }
+
+    #[test]
+    fn a_field_that_an_earlier_release_lacks_is_filled_in() {
+        let mut bytes = encode(&info());
+        assert_eq!(bytes[bytes.len() - 2..], [5, 0x80], "no site is gone");
+        bytes.truncate(bytes.len() - 2);
+        bytes[1] = 0xa5;
         let read: CoordinatorInfo = decode("a test", "k", &bytes).unwrap();
         assert_eq!(read, info());
     }

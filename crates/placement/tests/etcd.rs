@@ -53,6 +53,7 @@ fn coordinator() -> CoordinatorInfo {
         public_key: [0; 32],
         level: 1,
         started_millis: 0,
+        gone: Vec::new(),
     }
 }
 

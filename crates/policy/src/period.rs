@@ -50,6 +50,15 @@ impl Period {
         }
     }
 
+    /// Its length, if it has only hours, minutes and seconds, which are as long everywhere.
+    pub fn exact(&self) -> Option<std::time::Duration> {
+        let [0, 0, 0, 0, hours, minutes, seconds] = self.amounts else {
+            return None;
+        };
+        let seconds = u64::from(hours) * 3600 + u64::from(minutes) * 60 + u64::from(seconds);
+        Some(std::time::Duration::from_secs(seconds))
+    }
+
     /// Reads a period as it stands in a policy.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text == "0" {

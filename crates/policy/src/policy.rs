@@ -18,6 +18,10 @@
 //! monthly = "forever"
 //! yearly = 10
 //!
+//! [failover]                      # without it nothing is moved but by a person
+//! after = "10min"                 # default; how long the primary has not answered most coordinators
+//! accept_loss = "0"               # default; seconds of changes that may be left behind there
+//!
 //! [source."mail archive"]         # any of the above, for one source
 //! keep.daily = 90
 //! ```
@@ -36,6 +40,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::moving::{AutomaticFailover, Moving};
 use crate::{Depth, Derived, Error, Keep, Period, Retention, Settings};
 
 /// The version of policy files that this release reads.
@@ -46,6 +51,7 @@ const VERSION: i64 = 1;
 pub struct Policy {
     settings: Settings,
     destroy_within: Option<Period>,
+    failover: Option<Moving>,
     /// Settings of single sources, as said, not merged.
     sources: BTreeMap<String, Settings>,
 }
@@ -88,6 +94,11 @@ impl Policy {
         self.destroy_within
     }
 
+    /// When the vault may be moved to another site without a person; `None`: never.
+    pub fn automatic_failover(&self) -> Option<AutomaticFailover> {
+        self.failover.as_ref().and_then(Moving::rule)
+    }
+
     /// Dotted keys that are set and that nothing enforces yet. Show them with every policy.
     pub fn reserved(&self) -> Vec<String> {
         let destroy_within = self.destroy_within.map(|_| "destroy_within".to_owned());
@@ -113,6 +124,9 @@ impl Policy {
         {
             let advice = r#""30d", or leave it out"#;
             return Err(Error::policy("destroy_within", "is no time at all", advice));
+        }
+        if let Some(moving) = &self.failover {
+            moving.check()?;
         }
         for (source, settings) in &self.sources {
             if source.is_empty() {
@@ -152,6 +166,8 @@ struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     destroy_within: Option<Period>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    failover: Option<Moving>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     keep: Option<Keep>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     derived: Option<Derived>,
@@ -175,6 +191,7 @@ impl From<File> for Policy {
         Self {
             settings,
             destroy_within: file.destroy_within,
+            failover: file.failover,
             sources: file.source,
         }
     }
@@ -185,6 +202,7 @@ impl From<Policy> for File {
         let Policy {
             settings,
             destroy_within,
+            failover,
             sources,
         } = policy;
         Self {
@@ -197,6 +215,7 @@ impl From<Policy> for File {
             expire_share_max: settings.expire_share_max,
             point_in_time: settings.point_in_time,
             destroy_within,
+            failover,
             keep: settings.keep,
             derived: settings.derived,
             source: sources,

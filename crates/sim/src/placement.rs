@@ -139,6 +139,12 @@ impl Placement for PlacementLink {
         self.call(Call::Tell, "register", effect).await
     }
 
+    async fn announce(&self, lease: &LeaseId, coordinator: &CoordinatorInfo) -> Result<()> {
+        let effect =
+            |store: Arc<EmbeddedPlacement>| async move { store.announce(lease, coordinator).await };
+        self.call(Call::Tell, "announce", effect).await
+    }
+
     async fn keep_alive(&self, lease: &LeaseId) -> Result<bool> {
         let effect = |store: Arc<EmbeddedPlacement>| async move { store.keep_alive(lease).await };
         self.call(Call::Tell, "keep alive", effect).await

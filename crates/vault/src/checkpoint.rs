@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_format::checkpoint::{Manifest, SegmentKind, SegmentRef, open_segment, seal_segment};
 use holdfast_format::fact::CheckpointMade;
@@ -48,7 +49,14 @@ impl SegmentCache {
                     std::fs::create_dir_all(folder)?;
                     let staging = tempfile_in(folder, &path);
                     std::fs::write(&staging, &bytes)?;
-                    std::fs::rename(&staging, &path)?;
+                    // ORDER: mapped before it has its name: another fold of the vault may drop a file that its own index lacks.
+                    let mapped = SegmentBytes::map(&staging)?;
+                    if let Err(error) = std::fs::rename(&staging, &path) {
+                        // It is a cache, and this one is read as it is until it is dropped.
+                        let _ = std::fs::remove_file(&staging);
+                        tracing::debug!(%error, "an index segment was not kept");
+                    }
+                    return Ok(Arc::new(Segment::open(mapped)?));
                 }
                 Segment::open(SegmentBytes::map(&path)?)?
             }
@@ -71,7 +79,12 @@ impl SegmentCache {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !kept.contains(&name) {
-                std::fs::remove_file(entry.path())?;
+                match std::fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -93,12 +106,15 @@ impl SegmentCache {
     }
 }
 
+/// A name that nobody else writes to: two folds of a vault may come to the same segment at once.
 fn tempfile_in(folder: &Path, path: &Path) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = path
         .file_name()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
-    folder.join(format!(".{name}.{}", std::process::id()))
+    folder.join(format!(".{name}.{}.{number}", std::process::id()))
 }
 
 #[derive(Encode, Decode)]

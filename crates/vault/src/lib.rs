@@ -23,6 +23,6 @@ pub use fold::{Catalog, State};
 pub use guard::Guard;
 pub use log::reader::LogReader;
 pub use log::writer::{Credentials, SharedState, Takeover, Writer};
-pub use open::{open_readable, open_state};
+pub use open::{open_readable, open_state, open_state_from};
 pub use promises::Promises;
 pub use propose::{Commit, Draft, Outcome, Proposal, Refusal};

@@ -18,6 +18,16 @@ pub async fn open_state(
     vault: VaultId,
     cache: &SegmentCache,
 ) -> Result<State> {
+    open_state_from(site, vault, cache, None).await
+}
+
+/// The same, from a fold that was made before, at this site or another, if it is one of the history here.
+pub async fn open_state_from(
+    site: &Arc<dyn SiteReader>,
+    vault: VaultId,
+    cache: &SegmentCache,
+    before: Option<&State>,
+) -> Result<State> {
     let mut reader = LogReader::new(site.clone(), vault);
     let Some(header) = reader.header().await? else {
         return Err(Error::Missing(format!(
@@ -25,6 +35,17 @@ pub async fn open_state(
             site.name()
         )));
     };
+    if let Some(before) = before.filter(|before| before.header == header) {
+        match from_fold(before, &mut reader).await {
+            Ok(Some(state)) => return Ok(state),
+            Ok(None) => {}
+            Err(error @ (Error::Unavailable(_) | Error::TooNew(_))) => return Err(error),
+            // Said by the way that is taken without it.
+            Err(error) => {
+                tracing::debug!(site = %site.name(), %error, "the fold that was kept cannot be gone on from");
+            }
+        }
+    }
     // Each that counts, before the log is folded from its first record.
     for skip in 0..CHECKPOINTS_KEPT {
         match from_checkpoint(&header, site, cache, skip, &mut reader).await {
@@ -39,6 +60,23 @@ pub async fn open_state(
     let mut state = State::start(header);
     reader.follow(&mut state).await?;
     Ok(state)
+}
+
+/// Goes on from a fold whose last record stands at the site, in the history: it holds the hashes of all before it.
+async fn from_fold(before: &State, reader: &mut LogReader) -> Result<Option<State>> {
+    let Some(head) = before.chain.head else {
+        return Ok(None);
+    };
+    // A site that was rolled back, or lags behind, ends before it; one that was left behind has another there.
+    let there = reader.read(head).await?;
+    if there.is_none_or(|record| record.hash != before.chain.hash)
+        || !is_history(reader, before).await?
+    {
+        return Ok(None);
+    }
+    let mut state = before.clone();
+    reader.follow(&mut state).await?;
+    Ok(Some(state))
 }
 
 async fn from_checkpoint(

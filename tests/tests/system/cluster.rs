@@ -104,12 +104,34 @@ fn a_backup_goes_on_when_its_owner_is_killed() {
     let mut noise = Noise::seeded("killed owner");
     let stream = Stream::start(&cluster, &user, &mut noise);
     let (owner, _) = cluster.wait_owner("db", |_| true);
+    let stands_by = |cluster: &Cluster, one: usize| {
+        let log = cluster.coordinators[one].log();
+        log.contains("this coordinator stands by for the vault")
+    };
+    cluster.wait_for("one of the others stands by", |cluster| {
+        cluster.others(owner).any(|one| stands_by(cluster, one))
+    });
+    let by: Vec<usize> = cluster
+        .others(owner)
+        .filter(|&one| stands_by(&cluster, one))
+        .collect();
     cluster.coordinators[owner].kill();
     let (next, took) = cluster.wait_owner("db", |next| next != owner);
     println!(
         "{} had it {took:?} after {} was killed",
         NAMES[next], NAMES[owner]
     );
+    assert!(
+        by.contains(&next),
+        "{} took it, and did not stand by",
+        NAMES[next]
+    );
+    // With what it had folded by then.
+    let log = cluster.coordinators[next].log();
+    let mut taken = log
+        .lines()
+        .filter(|line| line.contains("the vault was taken"));
+    assert!(taken.any(|line| line.contains("kept_up_to")), "{log}");
     stream.end(&user);
 }
 
@@ -173,6 +195,45 @@ fn no_backup_fails_while_all_coordinators_are_restarted_in_turn() {
 }
 
 /// Two vaults that lose nothing, one that does not have the site.
+/// The primary that the owner of a vault shows.
+fn primary(cluster: &Cluster, vault: &str) -> String {
+    let listed = cluster.user().json(0, &["vault", "list"]);
+    let mut vaults = listed.as_array().unwrap().iter();
+    let shown = vaults.find(|shown| shown["name"] == vault).unwrap();
+    shown["primary"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_vault_whose_policy_says_so_is_moved_when_its_primary_is_gone() {
+    let ground = Ground::new();
+    let (cluster, user) = with_vault(&ground);
+    let create = ["vault", "create", "stays", "--sites", "onsite,offsite"];
+    user.done(&[&create[..], &["--identity-out", "stays"]].concat());
+    tree::small(&ground.at("tree"), 1);
+    let path = ground.text("tree");
+    for vault in ["db", "stays"] {
+        let words = ["backup", "--vault", vault, "--source", "files", &path];
+        user.done(&[&words[..], &["--wait", "protected"]].concat());
+    }
+    let rule = "version = 1\n[failover]\nafter = \"3s\"\naccept_loss = \"10min\"\n";
+    std::fs::write(ground.at("policy.toml"), rule).unwrap();
+    user.done(&["policy", "set", "--vault", "db", "policy.toml"]);
+    assert_eq!(primary(&cluster, "db"), "onsite");
+    std::fs::rename(ground.at("onsite"), ground.at("away")).unwrap();
+    cluster.wait_for("the vault is moved", |cluster| {
+        cluster.owner("db").is_some() && primary(cluster, "db") == "offsite"
+    });
+    let words = ["restore", "--vault", "db", "latest", "--target", "back"];
+    user.done(&words);
+    assert_same_below(&ground.at("back"), &ground.at("tree"));
+    // No policy of its own says so.
+    assert_eq!(primary(&cluster, "stays"), "onsite");
+    std::fs::rename(ground.at("away"), ground.at("onsite")).unwrap();
+    user.done(&["failback", "--vault", "db", "--site", "onsite"]);
+    let words = ["backup", "--vault", "db", "--source", "files", &path];
+    user.done(&[&words[..], &["--wait", "protected"]].concat());
+}
+
 #[test]
 fn all_vaults_fail_over_and_come_back() {
     let ground = Ground::new();

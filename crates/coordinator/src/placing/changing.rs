@@ -98,7 +98,7 @@ impl Node {
             return;
         };
         // Whoever gets it has to open it, and what this owner knows of a site that is away he could not see for himself.
-        if !is_well(&vault).await {
+        if !is_well(&vault).await || !vault.is_idle() {
             return;
         }
         tracing::info!(vault = %slot.header.name, to, "the vault is handed over");

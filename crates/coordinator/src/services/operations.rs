@@ -12,6 +12,7 @@ use super::convert::{self, Answer, answer, site_name};
 use super::{Service, verification};
 use crate::error::{Error, Result, status};
 use crate::failover;
+use crate::node::Slot;
 use crate::repair;
 use crate::salvage::Salvaged;
 use crate::vault::Vault;
@@ -104,6 +105,11 @@ impl Service {
         if plan.is_damaged && !request.plan_only && self.node.mend_logs(&slot.header).await? > 0 {
             plan = failover::plan(&self.node, &slot, &to).await?;
         }
+        // Whoever accepts a loss is not kept waiting for the lists of a large vault.
+        let target_lacks = match request.accept_loss || plan.from == to {
+            true => String::new(),
+            false => failover::lacks(&self.node, slot.header.vault, &to, &plan).await?,
+        };
         let mut response = v1::FailoverResponse {
             from: plan.from.to_string(),
             to: to.to_string(),
@@ -112,10 +118,12 @@ impl Service {
             loss_known_none: plan.loses_nothing,
             done: false,
             vault: None,
+            target_lacks: target_lacks.clone(),
         };
         if request.plan_only {
             return Ok(response);
         }
+        check_copy(&slot, &to, &target_lacks)?;
         if !plan.loses_nothing && !request.accept_loss {
             return Err(Error::Invalid(format!(
                 "site {} {}, and what would be left behind there is not known to be nothing: {}. Bring it \
@@ -173,6 +181,9 @@ impl Service {
                 }
                 let slot = self.node.reach_slot(&request.vault).await?;
                 let plan = failover::plan(&self.node, &slot, &site).await?;
+                let id = slot.header.vault;
+                let lacks = failover::lacks(&self.node, id, &site, &plan).await?;
+                check_copy(&slot, &site, &lacks)?;
                 failover::carry_out(&self.node, &slot, &site, &plan).await?
             }
             (true, None) => {
@@ -199,4 +210,17 @@ impl Service {
         collector.tell(message).await.map_err(|_| gone())?;
         back.await.map_err(|_| gone())?
     }
+}
+
+/// A copy that lacks something does not become the primary without a word.
+fn check_copy(slot: &Slot, to: &SiteName, lacks: &str) -> Result<()> {
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the copy at site {to} fails verification: {lacks}. `holdfast verify --vault {} --site {to} --repair` mends it from another \
+         site, as long as one has what is missing; or go on with `holdfast failover --to {to} --accept-loss`, and what is missing \
+         is missing from restores",
+        slot.header.name
+    )))
 }

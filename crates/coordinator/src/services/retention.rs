@@ -93,6 +93,7 @@ impl Retention for Service {
 impl Service {
     async fn policy(&self, request: v1::SetPolicyRequest) -> Result<v1::SetPolicyResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let mut warnings = Vec::new();
         if !request.text.is_empty() {
             let policy = Policy::parse(&request.text)
@@ -110,6 +111,7 @@ impl Service {
 
     async fn forget_snapshots(&self, request: v1::ForgetRequest) -> Result<v1::ForgetResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let text = vault.state().catalog.policy.clone();
         let policy = match text.is_empty() {
             true => None,
@@ -156,6 +158,7 @@ impl Service {
 
     async fn recover_snapshots(&self, request: v1::RecoverRequest) -> Result<v1::RecoverResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let ids = request
             .snapshots
             .iter()
@@ -177,6 +180,7 @@ impl Service {
 
     async fn expire_now(&self, request: v1::ExpireRequest) -> Result<v1::ExpireResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let keeper = vault
             .keeper()
             .ok_or_else(|| Error::Unavailable("the vault is still being opened".into()))?;
@@ -212,6 +216,7 @@ impl Service {
 
     async fn place(&self, request: v1::PlaceHoldRequest) -> Result<v1::Hold> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let cover = match request.cover {
             Some(Asked::WholeVault(true)) => Cover::Vault,
             Some(Asked::Source(name)) => Cover::Source(source_name(&name)?),
@@ -246,6 +251,7 @@ impl Service {
 
     async fn release(&self, request: v1::ReleaseHoldRequest) -> Result<v1::Hold> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let hold = hold_id(&request.hold)?;
         let before = vault
             .state()

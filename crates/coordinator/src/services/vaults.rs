@@ -173,6 +173,7 @@ impl Service {
         let object = Sealed::copied(request.header.clone());
         put_same(site.as_ref(), &ObjectName::header(header.vault), &object).await?;
         let vault = self.node.adopt(header, primary, &certificate).await?;
+        let _work = vault.work();
         vault
             .append(Proposal::Found {
                 members,
@@ -247,6 +248,7 @@ impl Service {
 
     async fn add_site(&self, request: v1::AddSiteRequest) -> Result<v1::Vault> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let name = site_name(&request.site)?;
         if !request.url.is_empty() {
             self.node.sites.add(name.clone(), &request.url)?;
@@ -274,6 +276,7 @@ impl Service {
 
     async fn remove_site(&self, request: v1::RemoveSiteRequest) -> Result<v1::Vault> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let site = site_name(&request.site)?;
         vault
             .append(Proposal::Leave(MemberLeft {
@@ -289,6 +292,7 @@ impl Service {
 
     async fn set_recipients(&self, request: v1::SetRecipientsRequest) -> Result<v1::Vault> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         let set = RecipientsSet::decode(&request.recipients)?;
         set.check(vault.header.vault, &vault.header.root)?;
         if set.vault_key != Hash::of(&request.vault_key) {
@@ -313,6 +317,7 @@ impl Service {
         request: v1::GetKeyObjectRequest,
     ) -> Result<v1::GetKeyObjectResponse> {
         let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
         if request.key.is_empty() {
             let (generation, object) = repair::vault_key(&vault).await?;
             if request.generation != 0 && Generation(request.generation) != generation {

@@ -18,11 +18,14 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// So often in turn only what has changed is told, and then all of it once more: the store may have lost what it was told.
 const CHANGES_ONLY: u32 = 60;
 
+/// How far a member was told to be: replicated, verified.
+type Told = (Option<Position>, Option<Position>);
+
 /// Starts telling, until this ownership ends.
 pub(crate) fn start(vault: &Arc<Vault>, placement: Arc<dyn Placement>) {
     let (weak, stop) = (Arc::downgrade(vault), vault.stop.clone());
     vault.context.spawn(async move {
-        let mut told: BTreeMap<SiteName, Option<Position>> = BTreeMap::new();
+        let mut told: BTreeMap<SiteName, Told> = BTreeMap::new();
         for turn in 1u32.. {
             let Some(vault) = weak.upgrade() else { return };
             if turn.is_multiple_of(CHANGES_ONLY) {
@@ -47,12 +50,13 @@ pub(crate) async fn last_word(vault: &Vault, placement: &dyn Placement) {
         return;
     };
     let mut told = told.into_iter().filter(|(site, _)| site == primary);
-    if told.next().and_then(|(_, told)| told.replicated) >= head {
+    let told = told.next().map(|(_, told)| told);
+    if told.and_then(|told| told.replicated) >= head {
         return;
     }
     let progress = Progress {
         replicated: head,
-        verified: None,
+        verified: vault.verified_through(primary),
         at_millis: vault.context.now_millis(),
         records: 0,
         bytes: 0,
@@ -62,11 +66,7 @@ pub(crate) async fn last_word(vault: &Vault, placement: &dyn Placement) {
     }
 }
 
-async fn tell(
-    vault: &Vault,
-    placement: &dyn Placement,
-    told: &mut BTreeMap<SiteName, Option<Position>>,
-) {
+async fn tell(vault: &Vault, placement: &dyn Placement, told: &mut BTreeMap<SiteName, Told>) {
     let head = vault.state().chain.head;
     let primary = vault.primary.site.name().clone();
     let mut all = vec![(primary, head, 0, 0)];
@@ -80,12 +80,13 @@ async fn tell(
     }
     for (site, replicated, records, bytes) in all {
         // What is not known now is not told: it would take back what was known.
-        if replicated.is_none() || told.get(&site) == Some(&replicated) {
+        let verified = vault.verified_through(&site);
+        if replicated.is_none() || told.get(&site) == Some(&(replicated, verified)) {
             continue;
         }
         let progress = Progress {
             replicated,
-            verified: None,
+            verified,
             at_millis: vault.context.now_millis(),
             records,
             bytes,
@@ -97,7 +98,7 @@ async fn tell(
             Ok(()) => {
                 vault.note_progress(&site, replicated);
                 vault.sites.held_records(&site);
-                told.insert(site, replicated);
+                told.insert(site, (replicated, verified));
             }
             Err(error) => {
                 tracing::debug!(%site, %error, "placement was not told how far a member is");

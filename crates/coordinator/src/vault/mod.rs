@@ -492,6 +492,19 @@ impl Vault {
         }
     }
 
+    /// The last commit at a member up to which every snapshot that is kept was read back whole there.
+    pub(crate) fn verified_through(&self, site: &SiteName) -> Option<Position> {
+        let state = self.state();
+        let mut kept: Vec<(Position, bool)> = state
+            .catalog
+            .live_snapshots()
+            .map(|(_, snapshot)| (snapshot.committed_at, snapshot.verified.contains_key(site)))
+            .collect();
+        kept.sort_unstable();
+        let read_back = kept.iter().take_while(|(_, verified)| *verified);
+        read_back.last().map(|(at, _)| *at)
+    }
+
     /// The state word of a snapshot.
     pub fn snapshot_state(&self, id: &SnapshotId) -> &'static str {
         let state = self.state();

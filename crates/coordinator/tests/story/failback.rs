@@ -13,7 +13,9 @@ use holdfast_format::{Certificate, Chunk, HoldId, SessionId};
 use holdfast_store::SiteReader;
 use holdfast_vault::branch::{close_branch, find_fork};
 use holdfast_vault::replicate::{Replicator, Step};
-use holdfast_vault::{Budget, Credentials, LogReader, Proposal, SegmentCache, open_state};
+use holdfast_vault::{
+    Budget, Credentials, LogReader, Proposal, SegmentCache, open_state, open_state_from,
+};
 
 use crate::doubt::trash;
 use crate::upkeep::checkpoint;
@@ -308,6 +310,8 @@ async fn a_fold_that_was_saved_in_a_branch_is_not_gone_on_from() {
     let Story { world, vault, .. } = story.restart().await;
     backup(&world, &vault, &[body(7, 70_000)]).await;
     checkpoint(&vault).await;
+    // What another coordinator that stood by had folded by then.
+    let in_branch = vault.state().clone();
     let (world, vault) = left_behind(world, vault, "data-2", ("onsite", "offsite")).await;
     show(&folder, "onsite");
     assert_eq!(bring_back(&world, &vault, "onsite").await.snapshots, 1);
@@ -315,6 +319,12 @@ async fn a_fold_that_was_saved_in_a_branch_is_not_gone_on_from() {
     let onsite: Arc<dyn SiteReader> = world.node.sites.open(&site("onsite")).await.unwrap().site;
     let opened = open_state(&onsite, vault.header.vault, &SegmentCache::Memory).await;
     assert_eq!(opened.unwrap().hash, vault.state().hash);
+    let (id, memory) = (vault.header.vault, SegmentCache::Memory);
+    let opened = open_state_from(&onsite, id, &memory, Some(&in_branch)).await;
+    assert_eq!(opened.unwrap().hash, vault.state().hash);
+    let now = vault.state().clone();
+    let opened = open_state_from(&onsite, id, &memory, Some(&now)).await;
+    assert_eq!(opened.unwrap().hash, now.hash);
     world.node.shut_down().await;
 }
 

@@ -39,6 +39,7 @@ struct View {
     drained: bool,
     left_behind: String,
     loss_known_none: bool,
+    target_lacks: String,
     done: bool,
     vault: Option<VaultView>,
 }
@@ -92,7 +93,14 @@ fn show(report: &FailoverReport) -> Outcome<()> {
         true => "it answered, and everything came along",
         false => "it did not answer, or its log did not read",
     };
-    output::line(format_args!("  {from}: {how}; left behind: {left}"))
+    output::line(format_args!("  {from}: {how}; left behind: {left}"))?;
+    match report.target_lacks.is_empty() {
+        true => Ok(()),
+        false => output::line(format_args!(
+            "  {to}: its copy is not whole: {}",
+            report.target_lacks
+        )),
+    }
 }
 
 fn view(report: &FailoverReport) -> View {
@@ -102,6 +110,7 @@ fn view(report: &FailoverReport) -> View {
         drained: report.drained,
         left_behind: report.left_behind.clone(),
         loss_known_none: report.loss_known_none,
+        target_lacks: report.target_lacks.clone(),
         done: report.done,
         vault: report.vault.as_ref().map(VaultView::from),
     }

@@ -4,7 +4,7 @@ use holdfast_format::Epoch;
 use tokio::time::sleep;
 
 use super::{Cluster, LONG, OTHER_VAULT, SHORT, VAULT, info, owner, register, take, until};
-use crate::{Acquire, CoordinatorInfo, ErrorKind, Event, LeaseId};
+use crate::{Acquire, CoordinatorInfo, ErrorKind, Event, LeaseId, SiteGone};
 
 /// The end of a registration ends its ownerships at once, and again is no error.
 pub async fn deregistering_frees_everything_at_once(cluster: &dyn Cluster) {
@@ -92,6 +92,7 @@ pub async fn a_name_registered_again_is_listed_once(cluster: &dyn Cluster) {
     assert_eq!(take(&one, VAULT, &former, 1).await, Acquire::Granted);
     let again = CoordinatorInfo {
         started_millis: 2,
+        gone: Vec::new(),
         ..info("c1")
     };
     let lease = two.register(&again, LONG).await.expect("a lease");
@@ -104,4 +105,29 @@ pub async fn a_name_registered_again_is_listed_once(cluster: &dyn Cluster) {
     one.deregister(&former).await.expect("deregistered");
     assert_eq!(one.coordinators().await.expect("a list"), [again]);
     assert_eq!(take(&two, VAULT, &lease, 2).await, Acquire::Granted);
+}
+
+/// A coordinator may say more of itself later; not under another's name, and not once its name or its lease is gone.
+pub async fn what_a_coordinator_tells_of_itself_is_listed(cluster: &dyn Cluster) {
+    let one = cluster.coordinator().await;
+    let lease = one.register(&info("one"), LONG).await.expect("a lease");
+    let mut told = info("one");
+    told.gone = vec![SiteGone {
+        site: "onsite".parse().expect("a name"),
+        since_millis: 7,
+    }];
+    one.announce(&lease, &told).await.expect("it is told");
+    assert_eq!(one.coordinators().await.expect("a list"), [told.clone()]);
+    let error = one.announce(&lease, &info("other")).await;
+    assert_eq!(error.expect_err("another's").kind(), ErrorKind::Invalid);
+    // Another process takes the name over.
+    let other = cluster.coordinator().await;
+    let again = other.register(&info("one"), LONG).await.expect("a lease");
+    let error = one.announce(&lease, &told).await;
+    assert_eq!(error.expect_err("no more").kind(), ErrorKind::LeaseLost);
+    assert_eq!(other.coordinators().await.expect("a list"), [info("one")]);
+    other.deregister(&again).await.expect("it ends");
+    let error = other.announce(&again, &told).await;
+    assert_eq!(error.expect_err("no more").kind(), ErrorKind::LeaseLost);
+    assert_eq!(other.coordinators().await.expect("a list"), []);
 }

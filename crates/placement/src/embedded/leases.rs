@@ -68,6 +68,26 @@ impl Leases {
         Ok(vec![Event::Coordinators])
     }
 
+    pub(super) fn announce(
+        &mut self,
+        id: LeaseId,
+        coordinator: CoordinatorInfo,
+    ) -> Result<Vec<Event>> {
+        let lost = Error::LeaseLost { lease: id };
+        let Some(lease) = self.held.get_mut(&id) else {
+            return Err(lost);
+        };
+        let name = &lease.coordinator.name;
+        if *name != coordinator.name {
+            return Err(coordinator.is_not(name));
+        }
+        if self.names.get(name) != Some(&id) {
+            return Err(lost);
+        }
+        lease.coordinator = coordinator;
+        Ok(vec![Event::Coordinators])
+    }
+
     pub(super) fn keep_alive(&mut self, id: LeaseId, now: Instant) -> bool {
         let Some(lease) = self.held.get_mut(&id) else {
             return false;

@@ -236,6 +236,11 @@ impl Index {
         !self.memory.chunks.is_empty() || !self.memory.moves.is_empty()
     }
 
+    /// How many chunks are in memory, and in no segment.
+    pub fn unwritten(&self) -> usize {
+        self.memory.chunks.len()
+    }
+
     /// What is in memory, as a segment's object; [`Self::take_segment`] puts it in the memory's place.
     pub fn memory_segment(&self) -> holdfast_format::Sealed {
         let moves: Vec<Move> = (self.memory.moves.iter())

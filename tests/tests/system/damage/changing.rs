@@ -74,7 +74,7 @@ impl Cell {
         let ran = stage.run(&FAILOVER);
         let codes = self.failover(is_open);
         self.check("failover", &ran, codes);
-        if is_open && codes == [1] {
+        if is_open && codes.contains(&1) && ran.code != 0 {
             self.mend_and_fail_over(stage);
         }
     }

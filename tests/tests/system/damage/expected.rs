@@ -8,7 +8,7 @@
 //! |---|---|---|---|---|---|---|---|
 //! | header | 1 | 0 | 3, or 0 once mended | 0 | 0, mends the primary's | 0 | damaged target: 1, after `verify --repair` 0 |
 //! | the vault's key | 1 | 0, mends it | 3, or 0 | 0 | 0 | 0 | 0 |
-//! | session key, packs | 3, names the files | 0, mends it | 3, or 0 | 0 | 0 | 0 | 0 |
+//! | session key, packs | 3, names the files | 0, mends it | 3, or 0 | 0 | 0 | 0 | damaged target: 1 if missing, or short, after `verify --repair` 0; else 0 |
 //! | record, seal, claim | `ls` 3, restore 1 or 3 | 0 | 3, or 0 | 0 | 0, mends the primary's | 0 | damaged primary: 0, mends it; damaged target: 1, after `verify --repair` 0 |
 //! | last record, missing | the log is one record shorter | 0 | 3, or 0 | 0 | 0, mends the primary's | 0 | as another record |
 //! | covered record, checkpoint, segment | 0 | 0 | 3 | 0 | 0 | 0 | 0 |
@@ -31,7 +31,7 @@
 //! | header, vault's key, covered record, checkpoint, segment at either site | follows | 0 |
 //! | the last record at the member | does not follow, and says why | 1, after `verify --repair` 0 |
 //! | a record in the middle at the member | follows | 1, after `verify --repair` 0 |
-//! | session key or packs of its own at the member | follows | 0 |
+//! | session key or packs of its own at the member | follows | if missing, or short, 1, after `verify --repair` 0; else 0 |
 //! | a session key or pack that only the primary has | does not follow, and says why | 1. Forgetting what needs it and collecting lets it follow, and then 0 |
 //! | a record that only the primary has | the vault is not open | 1, with `--accept-loss` 0, and what was behind the record is lost |
 //! | the last record at the primary, missing | the vault is not open | 1, with `--accept-loss` 0, and the snapshot that it committed is lost |
@@ -199,6 +199,12 @@ impl Cell {
             _ if !is_open => &[1],
             Place::Both if self.kind == Kind::Header => &[1],
             Place::Other if self.is_needed_record() || is_header => &[1],
+            // What the lists show. What the primary lacks too is no worse for the move.
+            Place::Other if self.is_pack_or_key() => match (self.kind, self.damage) {
+                (Kind::SessionKey, Damage::Missing) => &[1],
+                // As long as a pack's length is right only reading it shows it, and the collection may have let it go by then.
+                _ => &[0, 1],
+            },
             _ => &[0],
         }
     }

@@ -54,7 +54,7 @@ impl Cell {
         if self.is_cut_short() {
             let ran = stage.run(&[&FAILOVER[..], &["--accept-loss"]].concat());
             self.check("failover --accept-loss", &ran, &[0]);
-        } else if codes == [1] {
+        } else if codes.contains(&1) && ran.code != 0 {
             self.mend_and_fail_over(&stage);
         }
         let ran = self.restore(&stage, "afterwards", &[]);

@@ -34,6 +34,9 @@ pub struct FailoverReport {
     pub left_behind: String,
     /// Whether it is known that nothing is left behind.
     pub loss_known_none: bool,
+    /// For people: what the copy at the new primary lacks of what its log names. Empty: nothing, or it was not looked at, since
+    /// the loss is accepted.
+    pub target_lacks: String,
     /// Whether it was done.
     pub done: bool,
     /// The vault afterwards.
@@ -115,6 +118,7 @@ impl Admin {
             drained: wire.drained,
             left_behind: wire.left_behind,
             loss_known_none: wire.loss_known_none,
+            target_lacks: wire.target_lacks,
             done: wire.done,
             vault: wire.vault.map(VaultInfo::read).transpose()?,
         })

@@ -125,12 +125,15 @@ async fn look(admin: &Admin, vault: &VaultInfo, to: &str, who: &str) -> Option<L
     };
     Some(match admin.failover(plan, who).await {
         Ok(report) => line(
-            match report.loss_known_none {
+            match report.loss_known_none && report.target_lacks.is_empty() {
                 true => State::Ready,
                 false => State::Loses,
             },
             &report.from,
-            &report.left_behind,
+            &match report.target_lacks.is_empty() {
+                true => report.left_behind,
+                false => format!("{}; at {to} {}", report.left_behind, report.target_lacks),
+            },
             String::new(),
         ),
         Err(error) => line(State::Failed, &shown.primary, "", error.to_string()),
