@@ -81,6 +81,21 @@ async fn what_goes_in_pieces_arrives_whole() {
     }
 }
 
+#[tokio::test]
+async fn a_pack_that_two_write_goes_once() {
+    let bucket = Bucket::of_moto("holdfast-limits").await;
+    let opened = bucket.open(&Context::system(), &bucket.options()).await;
+    for bytes in [1 << 20, (17 << 20) + 3] {
+        let pack = name(&format!("v/packs/00000000000000000001-c/{bytes}"));
+        let before = opened.site.counters();
+        let both = join_all((0..2).map(|_| opened.site.put_pack(&pack, body(bytes)))).await;
+        let both: Vec<_> = both.into_iter().map(Result::unwrap).collect();
+        assert_eq!(both, [Put::Created, Put::Exists]);
+        let spent = opened.site.counters().since(&before);
+        assert_eq!(spent.bytes_written, bytes as u64);
+    }
+}
+
 /// A server that refuses everything, and counts.
 async fn overloaded(context: &Context) -> (String, Arc<std::sync::atomic::AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

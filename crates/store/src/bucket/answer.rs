@@ -170,8 +170,8 @@ fn meaning(status: u16, code: &str) -> (Kind, Option<Cow<'static, str>>) {
         }
         (401 | 403, _) => (Kind::Denied, ""),
         // Within a success: of one object in a batch.
-        (..300, "AccessDenied") => (Kind::Denied, ""),
-        (..300, code) if code.starts_with("Authorization") => (Kind::Denied, ""),
+        (..=299, "AccessDenied") => (Kind::Denied, ""),
+        (..=299, code) if code.starts_with("Authorization") => (Kind::Denied, ""),
         (400, "RequestTimeout" | "BadDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
             (Kind::Retry, "")
         }

@@ -17,6 +17,7 @@ mod google;
 mod paced;
 mod retry;
 mod trace;
+mod underway;
 mod upload;
 mod versions;
 mod wire;
@@ -42,6 +43,7 @@ use tokio::time::timeout;
 use self::answer::{is_absent, is_past_end, judge, last};
 use self::client::{Client, Store};
 use self::trace::{Attempts, Trace};
+use self::underway::Underway;
 use self::wire::Line;
 use crate::error::{Error, Kind, Result};
 use crate::limit::Class;
@@ -64,6 +66,7 @@ pub(crate) struct BucketSite {
     line: Arc<Line>,
     options: SiteOptions,
     dialect: Dialect,
+    underway: Underway,
     /// Where credentials are looked for: the advice where there are none.
     keys_go: &'static str,
 }
@@ -103,6 +106,7 @@ impl BucketSite {
             line,
             options: options.clone(),
             dialect: url.dialect,
+            underway: Underway::default(),
             keys_go: keys_go(url.dialect),
         })
     }

@@ -20,6 +20,7 @@ use object_store::client::{
 use reqwest::header::{HeaderValue, IF_NONE_MATCH};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::answer::is_taken;
 use super::cause::{self, Cause};
 use super::paced::Paced;
 use super::retry::{Next, Retries, may_pass};
@@ -205,7 +206,7 @@ impl Wire {
         let met = met(&outcome);
         let useful = matches!(&met, Attempt::Answer(answer)
             if answer.status < 400 || matches!(answer.status, 404 | 412 | 416));
-        if !useful {
+        if !useful && !is_taken(std::slice::from_ref(&met)) {
             line.tally.failed();
         }
         if purpose == Purpose::Get && outcome.is_ok() {

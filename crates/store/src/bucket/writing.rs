@@ -11,7 +11,7 @@ use super::{BucketSite, upload};
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::limit::Class;
-use crate::site::{Put, Site, Space, Sweeper};
+use crate::site::{Put, Site, SiteReader as _, Space, Sweeper};
 
 impl BucketSite {
     /// Creates an object in one request.
@@ -45,6 +45,14 @@ impl Site for BucketSite {
     }
 
     async fn put_pack(&self, name: &ObjectName, body: Sealed) -> Result<Put> {
+        let turn = self.underway.turn(name).await;
+        // Names of packs are never used twice: what another has written meanwhile are these very bytes.
+        if turn.waited
+            && let Ok(Some(found)) = self.head(name).await
+            && found.size == body.len()
+        {
+            return Ok(Put::Exists);
+        }
         match self.in_parts(&body) {
             Some(amazon) => self.upload(amazon, name, &body, true).await,
             None => self.create(name, &body).await,
