@@ -87,6 +87,22 @@ impl S3 {
     }
 }
 
+/// The key of the account that [`azure`] is in; for a file that its URL names.
+pub fn azure_key() -> String {
+    told("HOLDFAST_TEST_AZURE_KEY")
+}
+
+/// A site at the Azure Blob server, below a prefix that nobody else has.
+pub fn azure(prefix: &str, key_file: &str) -> String {
+    format!(
+        "az://{}/{}/{}-{prefix}?endpoint={}&key_file={key_file}",
+        told("HOLDFAST_TEST_AZURE_ACCOUNT"),
+        told("HOLDFAST_TEST_AZURE_CONTAINER"),
+        unique(),
+        told("HOLDFAST_TEST_AZURE")
+    )
+}
+
 /// A mark that no other process and no other call has.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod interrupt;
 mod leftovers;
+mod node;
 mod packages;
 mod program;
 mod protoc;

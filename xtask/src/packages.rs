@@ -16,6 +16,8 @@ use crate::runner::Runner;
 pub(crate) const PROTOC: &[&str] = &["protobuf-compiler", "libprotobuf-dev"];
 /// A Python that can make virtual environments.
 pub(crate) const PYTHON: &[&str] = &["python3", "python3-venv"];
+/// What runs servers that come as npm packages, where no Node.js is there yet.
+pub(crate) const NODE: &[&str] = &["nodejs", "npm"];
 /// The placement store that tests run against.
 pub(crate) const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 /// The S3 server that tests run against.

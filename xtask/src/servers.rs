@@ -1,5 +1,5 @@
 //! The servers that tests talk to, all on loopback, on free ports, with their data in memory:
-//! etcd, Ceph's S3 gateway, and moto. They are told to the tests by environment variables:
+//! etcd, Ceph's S3 gateway, moto, azurite, and two S3 servers that are there to be refused. They are told to the tests by environment variables:
 //!
 //! | variable | what |
 //! |---|---|
@@ -8,10 +8,16 @@
 //! | `HOLDFAST_TEST_S3_ACCESS_KEY`, `…_SECRET_KEY` | credentials for it |
 //! | `HOLDFAST_TEST_S3_BUCKET_A`, `…_BUCKET_B`, `…_REGION` | two empty buckets, on moto too |
 //! | `HOLDFAST_TEST_MOTO` | URL of moto: no signatures, faster |
+//! | `HOLDFAST_TEST_AZURE` | URL of an account at azurite |
+//! | `HOLDFAST_TEST_AZURE_ACCOUNT`, `…_KEY`, `…_CONTAINER` | the account, its key, and an empty container |
+//! | `HOLDFAST_TEST_RCLONE`, `HOLDFAST_TEST_S3RVER` | URLs of S3 servers without a create-only put |
+//! | `HOLDFAST_TEST_CARELESS_BUCKET`, `…_KEY` | a bucket at both, and the key and secret of it |
 //! | `HOLDFAST_TEST_PYTHON` | a Python with boto3, grpcio and grpcio-reflection |
 //!
 //! The buckets are shared by all tests of a run: a test keeps to a prefix of its own.
 
+mod azurite;
+mod careless;
 mod ceph;
 pub(crate) mod dev_cluster;
 mod etcd;
@@ -29,11 +35,13 @@ use anyhow::Context;
 use crate::cli::ServersOptions;
 use crate::repository::Repository;
 use crate::runner::Runner;
+use crate::servers::azurite::Azurite;
+use crate::servers::careless::Careless;
 use crate::servers::ceph::Ceph;
 use crate::servers::etcd::Etcd;
 use crate::servers::moto::Moto;
 use crate::servers::scratch::Scratch;
-use crate::{packages, python};
+use crate::{node, packages, python};
 
 const ACCESS_KEY: &str = "holdfast-test";
 const SECRET_KEY: &str = "holdfast-test-secret";
@@ -47,6 +55,8 @@ pub(crate) struct Servers {
     // ORDER: the servers before the folder that they write to, or files appear while it is removed.
     etcd: Etcd,
     moto: Moto,
+    azurite: Azurite,
+    careless: Careless,
     /// None where moto stands in for it.
     ceph: Option<Ceph>,
     python: PathBuf,
@@ -54,17 +64,21 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts them and waits until each answers.
+    /// Starts them and waits until each answers. `programs` has those that come as npm packages.
     pub(crate) fn start(
         runner: &Runner,
         repository: &Repository,
         python: PathBuf,
+        programs: &Path,
         quick: bool,
     ) -> anyhow::Result<Self> {
         let scratch = Scratch::create()?;
         // The slow one comes up while the others do so by themselves.
         let mut etcd = Etcd::start(scratch.path())?;
         let mut moto = Moto::start(scratch.path(), &python)?;
+        let mut azurite = Azurite::start(scratch.path(), programs)?;
+        let scripts = python.parent().context("python lies in no folder")?;
+        let mut careless = Careless::start(scratch.path(), scripts, programs)?;
         let ceph = if quick {
             None
         } else {
@@ -72,20 +86,27 @@ impl Servers {
         };
         etcd.wait(runner)?;
         moto.wait(runner)?;
+        azurite.wait(runner)?;
+        careless.wait(runner)?;
         let servers = Self {
             etcd,
             moto,
+            azurite,
+            careless,
             ceph,
             python,
             _scratch: scratch,
         };
         servers.make_buckets(runner, repository)?;
+        servers
+            .azurite
+            .make_container(runner, repository, &servers.python)?;
         Ok(servers)
     }
 
     /// What the tests are told.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut told = vec![
             ("HOLDFAST_TEST_ETCD", self.etcd.url()),
             ("HOLDFAST_TEST_S3", self.s3_url()),
             ("HOLDFAST_TEST_S3_ACCESS_KEY", ACCESS_KEY.to_owned()),
@@ -94,8 +115,19 @@ impl Servers {
             ("HOLDFAST_TEST_S3_BUCKET_B", BUCKET_B.to_owned()),
             ("HOLDFAST_TEST_S3_REGION", REGION.to_owned()),
             ("HOLDFAST_TEST_MOTO", self.moto.url()),
+            ("HOLDFAST_TEST_AZURE", self.azurite.url()),
+            ("HOLDFAST_TEST_AZURE_ACCOUNT", azurite::ACCOUNT.to_owned()),
+            ("HOLDFAST_TEST_AZURE_KEY", azurite::KEY.to_owned()),
+            (
+                "HOLDFAST_TEST_AZURE_CONTAINER",
+                azurite::CONTAINER.to_owned(),
+            ),
+            ("HOLDFAST_TEST_CARELESS_BUCKET", careless::BUCKET.to_owned()),
+            ("HOLDFAST_TEST_CARELESS_KEY", careless::KEY.to_owned()),
             ("HOLDFAST_TEST_PYTHON", self.python.display().to_string()),
-        ]
+        ];
+        told.extend(self.careless.urls());
+        told
     }
 
     fn s3_url(&self) -> String {
@@ -126,6 +158,8 @@ impl Servers {
     fn check(&mut self) -> anyhow::Result<()> {
         self.etcd.check()?;
         self.moto.check()?;
+        self.azurite.check()?;
+        self.careless.check()?;
         self.ceph.as_mut().map_or(Ok(()), Ceph::check)
     }
 }
@@ -147,7 +181,8 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     install_packages(runner, options.quick)?;
     let python = python::ensure(runner, repository)?;
-    let mut servers = Servers::start(runner, repository, python, options.quick)?;
+    let programs = node::ensure(runner, repository)?;
+    let mut servers = Servers::start(runner, repository, python, &programs, options.quick)?;
     for (name, value) in servers.environment() {
         println!("export {name}={}", quoted(&value));
     }

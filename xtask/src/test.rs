@@ -11,7 +11,7 @@ use crate::runner::Runner;
 use crate::servers::{self, Servers};
 use crate::steps::Steps;
 use crate::tally::Tally;
-use crate::{cargo, protoc, python};
+use crate::{cargo, node, protoc, python};
 
 /// Tells the tests where the built binary is.
 const BINARY: &str = "HOLDFAST_TEST_BINARY";
@@ -33,6 +33,7 @@ pub(crate) fn run(
     })?;
     steps.run("protoc", || protoc::ensure(runner, repository))?;
     let python = steps.run("python", || python::ensure(runner, repository))?;
+    let programs = steps.run("npm packages", || node::ensure(runner, repository))?;
     let binary = steps.run("build", || {
         let binary = match options.needs_binary() {
             true => Some(cargo::build_holdfast(runner, repository)?),
@@ -42,7 +43,7 @@ pub(crate) fn run(
         Ok(binary)
     })?;
     let servers = steps.run("start servers", || {
-        Servers::start(runner, repository, python, options.quick)
+        Servers::start(runner, repository, python, &programs, options.quick)
     })?;
     let tally = steps.run("tests", || {
         run_tests(runner, repository, options, &servers, binary.as_deref())

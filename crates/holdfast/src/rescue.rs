@@ -31,7 +31,7 @@ pub(crate) enum RescueCommand {
 /// Which site, opened by whom.
 #[derive(Debug, Args)]
 pub(crate) struct SiteArgs {
-    /// The site's URL: file:/PATH, or s3://BUCKET/PREFIX?endpoint=…&region=…&profile=…
+    /// The site's URL: file:/PATH, s3://BUCKET/PREFIX?endpoint=…&region=…&profile=…, az:// or gs://
     #[arg(long, value_name = "URL", env = "HOLDFAST_RESCUE_SITE")]
     pub(crate) site: String,
     /// Which vault, by name or id, where several lie there; the identity's own by default

@@ -1,6 +1,6 @@
 //! What the coordinator's answers look like in JSON. The names are part of what scripts rely on.
 
-use holdfast_agent::client::{HoldInfo, SiteInfo, SnapshotInfo, VaultInfo};
+use holdfast_agent::client::{HoldInfo, SiteInfo, SiteRequests, SnapshotInfo, VaultInfo};
 use serde::Serialize;
 
 use crate::output;
@@ -110,9 +110,36 @@ pub(crate) struct SiteView {
     lag_seconds: f64,
     waiting_sweep_bytes: u64,
     requests: u64,
+    requests_by_kind: Option<SiteRequestsView>,
     bytes_written: u64,
     bytes_read: u64,
     free_bytes: Option<u64>,
+}
+
+/// What was asked of a site.
+#[derive(Debug, Serialize)]
+struct SiteRequestsView {
+    puts: u64,
+    gets: u64,
+    heads: u64,
+    lists: u64,
+    deletes: u64,
+    failures: u64,
+    retries: u64,
+}
+
+impl From<&SiteRequests> for SiteRequestsView {
+    fn from(asked: &SiteRequests) -> Self {
+        Self {
+            puts: asked.puts,
+            gets: asked.gets,
+            heads: asked.heads,
+            lists: asked.lists,
+            deletes: asked.deletes,
+            failures: asked.failures,
+            retries: asked.retries,
+        }
+    }
 }
 
 impl From<&SiteInfo> for SiteView {
@@ -130,6 +157,7 @@ impl From<&SiteInfo> for SiteView {
             lag_seconds: info.lag_seconds,
             waiting_sweep_bytes: info.waiting_sweep_bytes,
             requests: info.requests,
+            requests_by_kind: info.by_kind.as_ref().map(SiteRequestsView::from),
             bytes_written: info.bytes_written,
             bytes_read: info.bytes_read,
             free_bytes: info.free_bytes,

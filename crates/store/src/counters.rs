@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot of what went to one site since it was opened, retries included.
 ///
-/// For S3 these are HTTP requests; for `file:` and `memory:` they are operations.
+/// At object stores these are HTTP requests; for `file:` and `memory:` they are operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Requests that wrote: creates, parts of packs, and what begins and ends a pack in parts.
@@ -23,6 +23,8 @@ pub struct Counters {
     pub bytes_read: u64,
     /// Requests that got no useful answer: broken connections, time-outs, server errors, refusals.
     pub failures: u64,
+    /// Of all requests, those that were sent again after a failure.
+    pub retries: u64,
 }
 
 impl Counters {
@@ -42,6 +44,7 @@ impl Counters {
             bytes_written: self.bytes_written - before.bytes_written,
             bytes_read: self.bytes_read - before.bytes_read,
             failures: self.failures - before.failures,
+            retries: self.retries - before.retries,
         }
     }
 }
@@ -67,6 +70,7 @@ pub(crate) struct Tally {
     bytes_written: AtomicU64,
     bytes_read: AtomicU64,
     failures: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl Tally {
@@ -93,6 +97,10 @@ impl Tally {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> Counters {
         Counters {
             puts: self.puts.load(Ordering::Relaxed),
@@ -103,6 +111,7 @@ impl Tally {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
         }
     }
 }

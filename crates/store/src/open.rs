@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use holdfast_context::Context;
 use holdfast_format::SiteName;
 
+use crate::bucket::BucketSite;
 use crate::error::Result;
 use crate::file::FileSite;
 use crate::memory::MemorySite;
 use crate::options::SiteOptions;
 use crate::probe::probe;
-use crate::s3::S3Site;
 use crate::site::{Opened, Site, SiteReader, Sweeper};
 use crate::url::SiteUrl;
 
@@ -61,14 +61,14 @@ pub async fn open_for_writing(
         }
         SiteUrl::File { path } => both(FileSite::open_again(context, name, &path).await?),
         SiteUrl::Memory { name: key } => both(MemorySite::create(context, name, &key)),
-        SiteUrl::S3(url) => both(S3Site::open(name, &url, options)?),
+        SiteUrl::Bucket(url) => both(BucketSite::open(context, name, &url, options)?),
     };
     probe(context, &opened).await?;
     Ok(opened)
 }
 
 /// Opens a site for reading. Never writes, probes or creates anything; a `file:` folder must be there and hold a
-/// site, an `s3:` server is asked only when something is read.
+/// site, an object store is asked only when something is read.
 pub async fn open_for_reading(
     context: &Context,
     name: SiteName,
@@ -78,7 +78,7 @@ pub async fn open_for_reading(
     Ok(match url.parse()? {
         SiteUrl::File { path } => Arc::new(FileSite::open(context, name, &path).await?),
         SiteUrl::Memory { name: key } => Arc::new(MemorySite::open(context, name, &key)?),
-        SiteUrl::S3(url) => Arc::new(S3Site::open(name, &url, options)?),
+        SiteUrl::Bucket(url) => Arc::new(BucketSite::open(context, name, &url, options)?),
     })
 }
 

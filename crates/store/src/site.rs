@@ -35,7 +35,7 @@ pub struct ObjectInfo {
     pub name: ObjectName,
     /// Its length in bytes.
     pub size: u64,
-    /// When it was written, by the site's clock: milliseconds since 1970-01-01 UTC. S3 gives whole seconds.
+    /// When it was written, by the site's clock: milliseconds since 1970-01-01 UTC. Object stores give whole seconds.
     pub modified_millis: i64,
 }
 
@@ -102,8 +102,8 @@ pub trait Site: SiteReader {
     async fn put_new(&self, name: &ObjectName, body: Sealed) -> Result<Put>;
 
     /// Writes a bulk object whose name is never used twice: a pack, an archive. Refused with `Full` where it would
-    /// eat into the reserve. Create-only where that is free; an `s3:` site that takes the pack in parts replaces what
-    /// is there, which can only be the same bytes.
+    /// eat into the reserve. Create-only where that is free; an S3 server that takes the pack in parts and knows
+    /// no condition there replaces what is there, which can only be the same bytes.
     async fn put_pack(&self, name: &ObjectName, body: Sealed) -> Result<Put>;
 
     /// What the site's clock shows now, milliseconds since 1970-01-01 UTC: the date of its last answer and the time

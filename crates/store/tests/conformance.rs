@@ -1,4 +1,5 @@
-//! The conformance suite on every kind of site: memory, a local folder, a real S3 server, and moto with small pages.
+//! The conformance suite on every kind of site: memory, a local folder, a real S3 server, moto with small pages, moto with
+//! limits, and azurite.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
@@ -14,7 +15,7 @@ use holdfast_store::{
 };
 use tempfile::TempDir;
 
-use servers::{Bucket, fresh, site};
+use servers::{Bucket, Container, fresh, site};
 
 struct Memory;
 
@@ -107,7 +108,70 @@ impl Factory for Moto {
     }
 }
 
+/// A server that is spoken to within limits: all goes through the client that keeps to a rate, in two requests at once.
+struct Limited(Bucket);
+
+#[async_trait]
+impl Factory for Limited {
+    async fn open(&self, context: &Context) -> Opened {
+        let limits = "&upload_max=100MiB/s&download_max=100MiB/s&requests_max=2";
+        self.0.open_with(context, &self.0.options(), limits).await
+    }
+
+    async fn open_reader(&self, context: &Context, url: &str) -> Arc<dyn SiteReader> {
+        open_for_reading(context, site(), url, &self.0.options())
+            .await
+            .unwrap()
+    }
+
+    fn objects_many(&self) -> usize {
+        60
+    }
+
+    fn pack_bytes(&self) -> usize {
+        (17 << 20) + 5
+    }
+}
+
+/// Azure Blob Storage.
+struct Azure(Container);
+
+impl Azure {
+    fn options() -> SiteOptions {
+        SiteOptions {
+            page_names_max: Some(50),
+            ..SiteOptions::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Factory for Azure {
+    async fn open(&self, context: &Context) -> Opened {
+        let url = self.0.url(&fresh(context));
+        open_for_writing(context, site(), &url, &Self::options())
+            .await
+            .unwrap()
+    }
+
+    async fn open_reader(&self, context: &Context, url: &str) -> Arc<dyn SiteReader> {
+        open_for_reading(context, site(), url, &Self::options())
+            .await
+            .unwrap()
+    }
+
+    fn objects_many(&self) -> usize {
+        120
+    }
+
+    fn pack_bytes(&self) -> usize {
+        (17 << 20) + 5
+    }
+}
+
 conformance!(memory, Memory);
 conformance!(file, Local::new());
 conformance!(s3, Server(Bucket::of_server()));
 conformance!(moto, Moto(Bucket::of_moto("holdfast-conformance").await));
+conformance!(limited, Limited(Bucket::of_moto("holdfast-limited").await));
+conformance!(azure, Azure(Container::of_azurite()));

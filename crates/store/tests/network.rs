@@ -121,7 +121,7 @@ async fn answers_are_told_by_what_the_caller_should_do() {
             2,
             Kind::Retry,
             false,
-            "503 SlowDown (Reduce your rate.)",
+            "503 SlowDown (Reduce your rate.), after 2 attempts; ",
         ),
         (409, conflict, 1, Kind::Retry, true, "409"),
         (403, denied, 1, Kind::Denied, true, "403 AccessDenied"),
@@ -147,6 +147,7 @@ async fn answers_are_told_by_what_the_caller_should_do() {
         );
         assert_eq!(opened.site.get(&name("v/log/1")).await.unwrap(), None);
     }
+    let before = opened.site.counters();
     proxy.next("PUT", Fate::Say(503, slow), 1);
     assert_eq!(
         opened
@@ -157,6 +158,8 @@ async fn answers_are_told_by_what_the_caller_should_do() {
         Put::Created,
         "one retry"
     );
+    let spent = opened.site.counters().since(&before);
+    assert_eq!((spent.puts, spent.failures, spent.retries), (2, 1, 1));
 }
 
 #[tokio::test]
@@ -232,16 +235,21 @@ async fn an_upload_in_parts_that_fails_is_withdrawn() {
 
 #[tokio::test]
 async fn an_upload_in_parts_whose_end_was_lost_is_looked_for() {
-    let (proxy, _, opened) = behind_a_proxy(1).await;
+    let (proxy, bucket, opened) = behind_a_proxy(1).await;
     proxy.next("?uploadId=", Fate::Lose, 1);
-    assert_eq!(
-        opened
-            .site
-            .put_pack(&name("v/packs/1"), body(20 << 20))
-            .await
-            .unwrap(),
-        Put::Created
-    );
+    // Sent again it is told of an upload that is gone, or of its own object, where the server knows the condition.
+    opened
+        .site
+        .put_pack(&name("v/packs/1"), body(20 << 20))
+        .await
+        .unwrap();
+    let found = opened.site.head(&name("v/packs/1")).await.unwrap();
+    assert_eq!(found.unwrap().size, 20 << 20);
+    let unfinished = bucket
+        .request(Method::GET, "", &[("uploads", "")], "")
+        .await;
+    let folder = opened.site.url().split(['/', '?']).nth(3).unwrap();
+    assert!(!unfinished.contains(folder), "{unfinished}");
 
     let (proxy, _, opened) = behind_a_proxy(0).await;
     proxy.next(

@@ -1,4 +1,4 @@
-//! What only an S3 server can do: lose its bucket, keep versions, refuse keys, not answer.
+//! What only an S3 server can do: lose its bucket, keep versions, not answer.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
@@ -233,17 +233,30 @@ async fn a_pack_in_parts_can_be_written_again() {
     let bucket = Bucket::of_moto("holdfast-uploads").await;
     let opened = bucket.open(&Context::system(), &bucket.options()).await;
     let large = Sealed::copied(Bytes::from(vec![1; 20 << 20]));
-    // As a replicator does that was interrupted: the same bytes replace themselves.
-    for _ in 0..2 {
+    // As a replicator does that was interrupted. This server knows the condition at an upload's end.
+    for expected in [Put::Created, Put::Exists] {
         assert_eq!(
             opened
                 .site
                 .put_pack(&name("v/packs/1"), large.clone())
                 .await
                 .unwrap(),
-            Put::Created
+            expected
         );
     }
+    let unfinished = bucket
+        .request(Method::GET, "", &[("uploads", "")], "")
+        .await;
+    assert!(unfinished.contains("<ListMultipartUploadsResult"));
+    assert!(!unfinished.contains("<UploadId>"), "{unfinished}");
+    let repaired = Sealed::copied(Bytes::from(vec![2; 20 << 20]));
+    opened
+        .sweeper
+        .replace_damaged(&name("v/packs/1"), repaired)
+        .await
+        .unwrap();
+    let stored = opened.site.get(&name("v/packs/1")).await.unwrap().unwrap();
+    assert!(stored.iter().all(|byte| *byte == 2), "a repair replaces");
     assert_eq!(
         opened
             .site

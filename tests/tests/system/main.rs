@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
+mod azure;
 mod certificates;
 mod cluster;
 mod cuts;

@@ -29,7 +29,7 @@ pub use session::{
     SessionSink, Totals,
 };
 pub use snapshot::{SnapshotInfo, SnapshotState};
-pub use vault::{SiteInfo, VaultInfo};
+pub use vault::{SiteInfo, SiteRequests, VaultInfo};
 
 /// The most ids in one offer.
 const OFFER_IDS_MAX: usize = 8192;

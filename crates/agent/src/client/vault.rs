@@ -34,12 +34,33 @@ pub struct SiteInfo {
     pub waiting_sweep_bytes: u64,
     /// Requests made to it.
     pub requests: u64,
+    /// The same by kind, where the coordinator has it open.
+    pub by_kind: Option<SiteRequests>,
     /// Bytes written to it.
     pub bytes_written: u64,
     /// Bytes read from it.
     pub bytes_read: u64,
     /// Free bytes there, where that is known.
     pub free_bytes: Option<u64>,
+}
+
+/// What was asked of a site, by kind. Those that were sent again count each time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SiteRequests {
+    /// Requests that wrote.
+    pub puts: u64,
+    /// Requests that read.
+    pub gets: u64,
+    /// Requests for an object's size and time.
+    pub heads: u64,
+    /// Pages of names.
+    pub lists: u64,
+    /// Requests that deleted.
+    pub deletes: u64,
+    /// Of all, those without a useful answer.
+    pub failures: u64,
+    /// Of all, those that were sent again.
+    pub retries: u64,
 }
 
 /// One vault.
@@ -174,9 +195,24 @@ impl SiteInfo {
             lag_seconds: wire.lag_seconds,
             waiting_sweep_bytes: wire.waiting_sweep_bytes,
             requests: wire.requests,
+            by_kind: wire.by_kind.map(SiteRequests::read),
             bytes_written: wire.bytes_written,
             bytes_read: wire.bytes_read,
             free_bytes: (wire.free_bytes != 0).then_some(wire.free_bytes),
+        }
+    }
+}
+
+impl SiteRequests {
+    fn read(wire: v1::SiteRequests) -> Self {
+        Self {
+            puts: wire.puts,
+            gets: wire.gets,
+            heads: wire.heads,
+            lists: wire.lists,
+            deletes: wire.deletes,
+            failures: wire.failures,
+            retries: wire.retries,
         }
     }
 }

@@ -236,6 +236,18 @@ pub(super) fn rebuilt(vault: Rebuilt) -> v1::RebuiltVault {
     }
 }
 
+fn by_kind(counters: &holdfast_store::Counters) -> v1::SiteRequests {
+    v1::SiteRequests {
+        puts: counters.puts,
+        gets: counters.gets,
+        heads: counters.heads,
+        lists: counters.lists,
+        deletes: counters.deletes,
+        failures: counters.failures,
+        retries: counters.retries,
+    }
+}
+
 /// A vault that is owned here.
 pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
     let standings = vault.standings();
@@ -279,6 +291,7 @@ pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
             bytes_written: counters.as_ref().map_or(0, |c| c.bytes_written),
             bytes_read: counters.as_ref().map_or(0, |c| c.bytes_read),
             free_bytes: space.map_or(0, |s| s.free_bytes),
+            by_kind: counters.as_ref().map(by_kind),
         }
     });
     v1::Vault {

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::commands::vault::describe;
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::output::{Align, Table};
 use crate::{output, views};
 
 /// What to do with sites.
@@ -55,7 +56,14 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(call: &Call, command: SiteCommand) -> Outcome {
     let admin = call.admin().await?;
     let info = match command {
-        SiteCommand::List(args) => admin.vault(&args.vault.vault).await?,
+        SiteCommand::List(args) => {
+            let info = admin.vault(&args.vault.vault).await?;
+            show(call, &info)?;
+            if !call.json() {
+                show_requests(&info)?;
+            }
+            return Ok(Exit::Done);
+        }
         SiteCommand::Add(args) => {
             let (name, url) = named(&args.site)?;
             let vault = &args.vault.vault;
@@ -79,6 +87,47 @@ fn named(text: &str) -> Outcome<(String, String)> {
         return Ok((site.name.to_string(), site.url));
     }
     Ok((SiteName::new(text)?.to_string(), String::new()))
+}
+
+/// What was asked of each site, where the coordinator that answers has it open.
+fn show_requests(vault: &VaultInfo) -> Outcome<()> {
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("PUTS", Align::Right),
+        ("GETS", Align::Right),
+        ("HEADS", Align::Right),
+        ("LISTS", Align::Right),
+        ("DELETES", Align::Right),
+        ("FAILED", Align::Right),
+        ("SENT AGAIN", Align::Right),
+        ("WRITTEN", Align::Right),
+        ("READ", Align::Right),
+    ]);
+    for site in &vault.sites {
+        let Some(asked) = &site.by_kind else {
+            continue;
+        };
+        table.row([
+            site.site.clone(),
+            output::count(asked.puts),
+            output::count(asked.gets),
+            output::count(asked.heads),
+            output::count(asked.lists),
+            output::count(asked.deletes),
+            output::count(asked.failures),
+            output::count(asked.retries),
+            output::bytes(site.bytes_written),
+            output::bytes(site.bytes_read),
+        ]);
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    output::line("requests since the coordinator opened each site:")?;
+    for line in table.to_string().lines() {
+        output::line(format_args!("  {line}"))?;
+    }
+    Ok(())
 }
 
 fn show(call: &Call, vault: &VaultInfo) -> Outcome {

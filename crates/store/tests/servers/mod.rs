@@ -1,4 +1,4 @@
-//! The S3 servers that tests run against. They are started by `cargo xtask test` or `cargo xtask servers`, which name
+//! The object stores that tests run against. They are started by `cargo xtask test` or `cargo xtask servers`, which name
 //! them in the environment; a server that is missing fails the test.
 
 #![allow(dead_code, reason = "each test binary uses its part of this")]
@@ -60,6 +60,13 @@ impl Bucket {
         );
         made.request(Method::PUT, "", &[], "").await;
         made
+    }
+
+    /// The bucket at a server that knows no create-only put, which the environment names.
+    pub(crate) fn of_careless(variable: &str) -> Self {
+        let key = given("HOLDFAST_TEST_CARELESS_KEY");
+        let bucket = given("HOLDFAST_TEST_CARELESS_BUCKET");
+        Self::new(given(variable), "us-east-1".into(), bucket, &key, &key)
     }
 
     fn new(endpoint: String, region: String, bucket: String, key_id: &str, secret: &str) -> Self {
@@ -142,9 +149,56 @@ impl Bucket {
 
     /// A folder of its own in this bucket.
     pub(crate) async fn open(&self, context: &Context, options: &SiteOptions) -> Opened {
-        let url = self.url(&fresh(context));
+        self.open_with(context, options, "").await
+    }
+
+    /// The same with more parameters in its URL, as `&requests_max=8`.
+    pub(crate) async fn open_with(
+        &self,
+        context: &Context,
+        options: &SiteOptions,
+        parameters: &str,
+    ) -> Opened {
+        let url = self.url(&fresh(context)) + parameters;
         let opened = open_for_writing(context, site(), &url, options).await;
         opened.unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+}
+
+/// The container at azurite, with a file that has the account's key.
+pub(crate) struct Container {
+    folder: TempDir,
+}
+
+impl Container {
+    pub(crate) fn of_azurite() -> Self {
+        Self::with_key(&given("HOLDFAST_TEST_AZURE_KEY"))
+    }
+
+    /// With another key than the account's.
+    pub(crate) fn with_key(key: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for a key");
+        std::fs::write(folder.path().join("key"), format!("{key}\n")).expect("it can be written");
+        Self { folder }
+    }
+
+    /// The URL of a folder in a container of this name.
+    pub(crate) fn url_of(&self, container: &str, folder: &str) -> String {
+        self.url_at(&given("HOLDFAST_TEST_AZURE"), container, folder)
+    }
+
+    /// The same by way of another endpoint.
+    pub(crate) fn url_at(&self, endpoint: &str, container: &str, folder: &str) -> String {
+        format!(
+            "az://{}/{container}/{folder}?endpoint={endpoint}&key_file={}",
+            given("HOLDFAST_TEST_AZURE_ACCOUNT"),
+            self.folder.path().join("key").display()
+        )
+    }
+
+    /// The URL of a folder in the container that is there.
+    pub(crate) fn url(&self, folder: &str) -> String {
+        self.url_of(&given("HOLDFAST_TEST_AZURE_CONTAINER"), folder)
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Fate {
     Halve,
     /// The server answers this status and body, and does nothing.
     Say(u16, &'static str),
+    /// The same with a date.
+    SayAt(u16, &'static str, &'static str),
 }
 
 /// Requests whose head holds `text` meet `fate`, `times` times.
@@ -74,12 +76,9 @@ impl Proxy {
         let fate = self.fate_of(&head);
         match fate {
             Some(Fate::Cut) => return Ok(()),
-            Some(Fate::Say(status, text)) => {
-                let length = text.len();
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
-                );
-                return client.write_all(answer.as_bytes()).await;
+            Some(Fate::Say(status, text)) => return say(&mut client, status, "", text).await,
+            Some(Fate::SayAt(status, date, text)) => {
+                return say(&mut client, status, &format!("date: {date}\r\n"), text).await;
             }
             _ => {}
         }
@@ -99,6 +98,18 @@ impl Proxy {
             _ => client.write_all(&answer).await,
         }
     }
+}
+
+async fn say(
+    client: &mut TcpStream,
+    status: u16,
+    headers: &str,
+    text: &str,
+) -> std::io::Result<()> {
+    let length = text.len();
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n");
+    let answer = format!("{head}{headers}\r\n{text}");
+    client.write_all(answer.as_bytes()).await
 }
 
 /// One request: its head, with the empty line, and its body.

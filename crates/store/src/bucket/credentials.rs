@@ -1,5 +1,7 @@
-//! Where the credentials of an S3 site come from: a profile of `~/.aws/credentials`, the environment, or the machine.
+//! Where the credentials of a site come from: a profile of `~/.aws/credentials`, a file with a key, the environment, or the
+//! machine.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,17 +10,22 @@ use async_trait::async_trait;
 use object_store::CredentialProvider;
 use object_store::StaticCredentialProvider;
 use object_store::aws::{AwsCredential, AwsCredentialProvider};
+use object_store::azure::{AzureAccessKey, AzureCredential, AzureCredentialProvider};
 
 use crate::error::{Error, Kind, Result};
 use crate::options::SiteOptions;
-use crate::url::S3Url;
+use crate::url::BucketUrl;
 
-/// The provider for a site; none: the machine's own (instance, container, web identity), asked when first needed.
-pub(super) fn find(url: &S3Url, options: &SiteOptions) -> Result<Option<AwsCredentialProvider>> {
+/// The provider for an S3 site; none: the machine's own (instance, container, web identity), asked when first needed.
+pub(super) fn of_s3(
+    url: &BucketUrl,
+    options: &SiteOptions,
+) -> Result<Option<AwsCredentialProvider>> {
     if let Some(profile) = &url.profile {
         let path = credentials_file(options)?;
-        let profile = Profile::open(path, profile.clone())?;
-        return Ok(Some(Arc::new(profile)));
+        let profile = profile.clone();
+        let kept = Kept::open(path, move |path| read(path, &profile))?;
+        return Ok(Some(Arc::new(kept)));
     }
     let given = |variable| {
         std::env::var(variable)
@@ -43,7 +50,7 @@ pub(super) fn find(url: &S3Url, options: &SiteOptions) -> Result<Option<AwsCrede
 }
 
 fn invalid(why: impl Into<String>) -> Error {
-    Error::new(Kind::Invalid, "looking for S3 credentials", why)
+    Error::new(Kind::Invalid, "looking for credentials", why)
 }
 
 fn credentials_file(options: &SiteOptions) -> Result<PathBuf> {
@@ -58,32 +65,43 @@ fn credentials_file(options: &SiteOptions) -> Result<PathBuf> {
     Ok(Path::new(&home).join(".aws/credentials"))
 }
 
-/// One section of a credentials file, read again when the file changes: keys are rotated while coordinators run.
-#[derive(Debug)]
-struct Profile {
+/// What a file says of credentials, read again when the file changes: keys are rotated while coordinators run.
+struct Kept<C> {
     path: PathBuf,
-    name: String,
-    read: Mutex<(Option<SystemTime>, Arc<AwsCredential>)>,
+    read: Box<Read<C>>,
+    known: Mutex<(Option<SystemTime>, Arc<C>)>,
 }
 
-impl Profile {
-    fn open(path: PathBuf, name: String) -> Result<Self> {
+/// Reads credentials from a file.
+type Read<C> = dyn Fn(&Path) -> Result<C> + Send + Sync;
+
+impl<C> fmt::Debug for Kept<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kept({})", self.path.display())
+    }
+}
+
+impl<C> Kept<C> {
+    fn open(
+        path: PathBuf,
+        read: impl Fn(&Path) -> Result<C> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let modified = modified(&path);
-        let credential = Arc::new(read(&path, &name)?);
+        let credential = Arc::new(read(&path)?);
         Ok(Self {
             path,
-            name,
-            read: Mutex::new((modified, credential)),
+            read: Box::new(read),
+            known: Mutex::new((modified, credential)),
         })
     }
 
     /// The keys as the file has them now; the last ones while it has none, as in the middle of being rewritten.
-    fn current(&self) -> Arc<AwsCredential> {
+    fn current(&self) -> Arc<C> {
         let modified = modified(&self.path);
-        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if modified != known.0 {
             known.0 = modified;
-            match read(&self.path, &self.name) {
+            match (self.read)(&self.path) {
                 Ok(credential) => known.1 = Arc::new(credential),
                 Err(error) => tracing::warn!(%error, "going on with the credentials read before"),
             }
@@ -97,12 +115,31 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 #[async_trait]
-impl CredentialProvider for Profile {
-    type Credential = AwsCredential;
+impl<C: fmt::Debug + Send + Sync + 'static> CredentialProvider for Kept<C> {
+    type Credential = C;
 
-    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+    async fn get_credential(&self) -> object_store::Result<Arc<C>> {
         // One stat of a small local file; not worth another thread.
         Ok(self.current())
+    }
+}
+
+/// The provider of an Azure account's key, which is all that this file holds.
+pub(super) fn of_azure(path: &Path) -> Result<AzureCredentialProvider> {
+    Ok(Arc::new(Kept::open(path.into(), azure_key)?))
+}
+
+fn azure_key(path: &Path) -> Result<AzureCredential> {
+    let advice = "write the account's key there, as Azure shows it, and nothing else";
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        invalid(format!("{} could not be read", path.display()))
+            .next(advice)
+            .because(error)
+    })?;
+    // What the decoder says of it could show a part of the key.
+    match AzureAccessKey::try_new(text.trim()) {
+        Ok(key) if !text.trim().is_empty() => Ok(AzureCredential::AccessKey(key)),
+        _ => Err(invalid(format!("{} holds no account key", path.display())).next(advice)),
     }
 }
 
@@ -184,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
         std::fs::write(&path, FILE).unwrap();
-        let profile = Profile::open(path.clone(), "default".into()).unwrap();
+        let profile = Kept::open(path.clone(), |path| read(path, "default")).unwrap();
         assert_eq!(profile.current().key_id, "A");
         std::fs::write(&path, FILE.replace("= A", "= Z")).unwrap();
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
@@ -208,8 +245,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
         std::fs::write(&path, "[p]\naws_secret_access_key = hunter2\n").unwrap();
-        let error = Profile::open(path, "p".into()).unwrap_err();
+        let error = read(&path, "p").unwrap_err();
         assert!(error.to_string().contains("profile \"p\""), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn an_account_key_is_read_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert!(azure_key(&path).is_err(), "there is no file");
+        for (text, fine) in [("aHVudGVyMg==\n", true), ("", false), ("hunter2!", false)] {
+            std::fs::write(&path, text).unwrap();
+            let read = azure_key(&path);
+            assert_eq!(read.is_ok(), fine, "{text:?}");
+            if let Err(error) = read {
+                assert!(error.to_string().contains("account key"), "{error}");
+                assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            }
+        }
     }
 }

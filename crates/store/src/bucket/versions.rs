@@ -11,24 +11,20 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 
-use super::S3Site;
+use super::BucketSite;
 use super::answer::{judge, last};
-use super::wire::{Trace, element};
+use super::trace::Trace;
+use super::wire::element;
 use crate::error::{Error, Kind, Result};
+use crate::limit::Class;
 
 /// How long a signed URL is good for.
 const VALID: Duration = Duration::from_secs(300);
 
-/// How often a request is sent before its failure counts.
-const ATTEMPTS: usize = 3;
-
-/// Pause before a request is sent again.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// Pages of versions of one object that are worked through; each holds up to a thousand.
 const PAGES_MAX: usize = 1000;
 
-impl S3Site {
+impl BucketSite {
     /// Deletes all versions of an object, and the markers that hide them.
     pub(super) async fn delete_versions(&self, name: &ObjectName) -> Result<()> {
         let key = self.path(name);
@@ -60,28 +56,21 @@ impl S3Site {
         path: &Path,
         query: &[(&str, &str)],
     ) -> Result<String> {
-        let mut attempt = 1;
-        loop {
-            let (outcome, attempts) = Trace::of(self.send(method.clone(), path, query)).await;
-            let raw = match (outcome, last(&attempts)) {
-                (Ok(body), Some(answer)) if (200..300).contains(&answer.status) => return Ok(body),
-                // A version that is gone already is fine.
-                (Ok(_), Some(answer))
-                    if matches!(answer.code.as_str(), "NoSuchVersion" | "NoSuchKey") =>
-                {
-                    return Ok(String::new());
-                }
-                (Ok(_), _) => generic("the server refused"),
-                (Err(raw), _) => raw,
-            };
-            let doing = format!("deleting all versions of {name} at site {}", self.name);
-            let error = judge(doing, &self.name, &attempts, &raw).indeterminate();
-            if error.kind() != Kind::Retry || attempt == ATTEMPTS {
-                return Err(error);
+        let sending = self.send(method, path, query);
+        let (outcome, attempts) = Trace::of(Class::of(name), sending).await;
+        let raw = match (outcome, last(&attempts)) {
+            (Ok(body), Some(answer)) if (200..300).contains(&answer.status) => return Ok(body),
+            // A version that is gone already is fine.
+            (Ok(_), Some(answer))
+                if matches!(answer.code.as_str(), "NoSuchVersion" | "NoSuchKey") =>
+            {
+                return Ok(String::new());
             }
-            attempt += 1;
-            tokio::time::sleep(PAUSE).await;
-        }
+            (Ok(_), _) => generic("the server refused"),
+            (Err(raw), _) => raw,
+        };
+        let doing = format!("deleting all versions of {name} at site {}", self.name);
+        Err(judge(doing, self.keys_go, &attempts, &raw).indeterminate())
     }
 
     async fn send(
@@ -91,8 +80,10 @@ impl S3Site {
         query: &[(&str, &str)],
     ) -> object_store::Result<String> {
         let options = SignedUrlOptions::default().with_query(query.iter().copied());
-        let url = self
-            .store
+        let Some(amazon) = &self.amazon else {
+            return Err(generic("only S3 servers say that they keep versions"));
+        };
+        let url = amazon
             .signed_url_opts(method.clone(), path, VALID, &options)
             .await?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());

@@ -1,17 +1,27 @@
-//! Sites at S3 servers, through `object_store`.
+//! Sites at object stores, through `object_store`: S3 servers, Azure Blob Storage, Google Cloud Storage.
 //!
-//! Creating is `PUT` with `If-None-Match: *`. Retries happen below this module, so that a create which landed unseen
-//! is answered `Exists`, and a bucket's answers are judged by what every attempt met (see `wire`, `answer`).
+//! Creating is a `PUT` that the store takes only where nothing is yet. Retries happen below this module, so that a create
+//! which landed unseen is answered `Exists`, and a store's answers are judged by what every attempt met (see `wire`,
+//! `answer`). What Azure calls a container is a bucket here.
 //!
-//! State: a connection pool, counters, the server's clock. It must never take a server that did not answer, or a
+//! State: a connection pool, counters, limits, the store's clock. It must never take a store that did not answer, or a
 //! bucket that is gone, for an absent object.
 
+mod amazon;
 mod answer;
+mod azure;
+mod cause;
 mod client;
 mod credentials;
+mod google;
+mod paced;
+mod retry;
+mod trace;
+mod underway;
 mod upload;
 mod versions;
 mod wire;
+mod writing;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,50 +31,66 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use holdfast_format::{ObjectName, Sealed, SiteName};
+use holdfast_context::Context;
+use holdfast_format::{ObjectName, SiteName};
 use object_store::aws::AmazonS3;
 use object_store::client::HttpClient;
-use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
-use object_store::{
-    GetOptions, GetRange, GetResult, ListResult, ObjectStore as _, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload,
-};
+use object_store::{GetOptions, GetRange, GetResult, ListResult, ObjectStoreExt as _};
 use tokio::time::timeout;
 
-use self::answer::{is_absent, is_past_end, is_taken, judge, last};
-use self::client::Client;
-use self::wire::{Attempt, Line, Trace};
-use crate::counters::Counters;
+use self::answer::{is_absent, is_past_end, judge, last};
+use self::client::{Client, Store};
+use self::trace::{Attempts, Trace};
+use self::underway::Underway;
+use self::wire::Line;
 use crate::error::{Error, Kind, Result};
+use crate::limit::Class;
 use crate::options::SiteOptions;
 use crate::prefix;
-use crate::site::{ObjectInfo, Put, Site, SiteReader, Space, Sweeper};
-use crate::url::S3Url;
+use crate::site::{ObjectInfo, SiteReader};
+use crate::url::{BucketUrl, Dialect};
 
 /// A bucket, or a folder of one.
-pub(crate) struct S3Site {
+pub(crate) struct BucketSite {
     name: SiteName,
     url: String,
     /// The folder within the bucket, with a slash behind it; or nothing.
     prefix: String,
-    store: AmazonS3,
+    store: Arc<dyn Store>,
+    /// The same, where it speaks S3.
+    amazon: Option<AmazonS3>,
     /// For the few requests that `object_store` does not know.
     wire: HttpClient,
     line: Arc<Line>,
     options: SiteOptions,
+    dialect: Dialect,
+    underway: Underway,
+    /// Where credentials are looked for: the advice where there are none.
+    keys_go: &'static str,
 }
 
-impl fmt::Debug for S3Site {
+impl fmt::Debug for BucketSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3Site({} at {})", self.name, self.url)
+        write!(f, "BucketSite({} at {})", self.name, self.url)
     }
 }
 
-impl S3Site {
+impl BucketSite {
     /// Prepares to speak to a server; nothing is sent yet.
-    pub(crate) fn open(name: SiteName, url: &S3Url, options: &SiteOptions) -> Result<Self> {
-        let Client { store, wire, line } = Client::new(&name, url, options)?;
+    pub(crate) fn open(
+        context: &Context,
+        name: SiteName,
+        url: &BucketUrl,
+        options: &SiteOptions,
+    ) -> Result<Self> {
+        let Client {
+            store,
+            amazon,
+            wire,
+            line,
+        } = Client::new(context, &name, url, options)?;
         let prefix = if url.prefix.is_empty() {
             String::new()
         } else {
@@ -75,9 +101,13 @@ impl S3Site {
             url: url.to_string(),
             prefix,
             store,
+            amazon,
             wire,
             line,
             options: options.clone(),
+            dialect: url.dialect,
+            underway: Underway::default(),
+            keys_go: keys_go(url.dialect),
         })
     }
 
@@ -89,12 +119,12 @@ impl S3Site {
         &self,
         verb: &str,
         name: &ObjectName,
-        attempts: &[Attempt],
+        attempts: &Attempts,
         raw: &object_store::Error,
     ) -> Error {
         judge(
             format!("{verb} {name} at site {}", self.name),
-            &self.name,
+            self.keys_go,
             attempts,
             raw,
         )
@@ -105,29 +135,27 @@ impl S3Site {
         &self,
         name: &ObjectName,
         range: Option<GetRange>,
-    ) -> (object_store::Result<Bytes>, Vec<Attempt>) {
-        let (path, options) = (
-            self.path(name),
-            GetOptions {
-                range,
-                ..GetOptions::default()
-            },
-        );
-        let reading = async {
-            self.collect(self.store.get_opts(&path, options).await?)
-                .await
+    ) -> (object_store::Result<Bytes>, Attempts) {
+        let (path, class) = (self.path(name), Class::of(name));
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
         };
-        let (outcome, attempts) = Trace::of(reading).await;
+        let reading = async {
+            let answer = self.store.get_opts(&path, options).await?;
+            self.collect(answer, class).await
+        };
+        let (outcome, attempts) = Trace::of(class, reading).await;
         self.line
             .tally
             .read(outcome.as_ref().map_or(0, |body| body.len() as u64));
         (outcome, attempts)
     }
 
-    /// Takes the bytes of an answer, with a bound on every pause.
-    async fn collect(&self, answer: GetResult) -> object_store::Result<Bytes> {
+    /// Takes the bytes of an answer, with a bound on every pause, no faster than the site's allowance.
+    async fn collect(&self, answer: GetResult, class: Class) -> object_store::Result<Bytes> {
         let stalled = |why: &str| object_store::Error::Generic {
-            store: "S3",
+            store: "site",
             source: why.into(),
         };
         let expected = answer.range.end - answer.range.start;
@@ -135,7 +163,11 @@ impl S3Site {
         let mut pieces = Vec::new();
         loop {
             match timeout(self.options.answer_timeout, stream.next()).await {
-                Ok(Some(piece)) => pieces.push(piece?),
+                Ok(Some(piece)) => {
+                    let piece = piece?;
+                    self.line.limiter.received(class, piece.len()).await;
+                    pieces.push(piece);
+                }
                 Ok(None) => break,
                 Err(_) => return Err(stalled("the answer stopped coming")),
             }
@@ -159,12 +191,13 @@ impl S3Site {
     ) -> Result<(ListResult, Option<String>)> {
         let prefix = format!("{}{prefix}", self.prefix);
         let prefix = (!prefix.is_empty()).then_some(prefix.as_str());
-        let (page, attempts) = Trace::of(self.store.list_paginated(prefix, options)).await;
+        let (page, attempts) =
+            Trace::of(Class::Urgent, self.store.list_paginated(prefix, options)).await;
         let page = page
             .map_err(|raw| {
                 judge(
                     format!("listing site {}", self.name),
-                    &self.name,
+                    self.keys_go,
                     &attempts,
                     &raw,
                 )
@@ -204,25 +237,10 @@ impl S3Site {
             }
         }
     }
-
-    /// Creates an object in one request.
-    async fn create(&self, name: &ObjectName, body: &Sealed) -> Result<Put> {
-        let payload = PutPayload::from_iter(body.parts().iter().cloned());
-        let options = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
-        let path = self.path(name);
-        match Trace::of(self.store.put_opts(&path, payload, options)).await {
-            (Ok(_), _) => Ok(Put::Created),
-            (Err(_), attempts) if is_taken(&attempts) => Ok(Put::Exists),
-            (Err(raw), attempts) => Err(self.failed("writing", name, &attempts, &raw)),
-        }
-    }
 }
 
 #[async_trait]
-impl SiteReader for S3Site {
+impl SiteReader for BucketSite {
     fn name(&self) -> &SiteName {
         &self.name
     }
@@ -264,14 +282,22 @@ impl SiteReader for S3Site {
                 Err(Error::at(Kind::Corrupt, "reading", name, &self.name, why))
             }
             (Err(raw), attempts) => {
-                Err(self.failed("reading", name, &attempts, &raw).determinate())
+                let error = self.failed("reading", name, &attempts, &raw).determinate();
+                // Some servers answer a range behind an object's end with a success that makes no sense.
+                if last(&attempts).is_some_and(|answer| answer.status < 300)
+                    && let Ok(Some(found)) = self.head(name).await
+                    && found.size < range.end
+                {
+                    return Err(Error::short(name, &self.name, &range, found.size).because(error));
+                }
+                Err(error)
             }
         }
     }
 
     async fn head(&self, name: &ObjectName) -> Result<Option<ObjectInfo>> {
         let path = self.path(name);
-        let (outcome, attempts) = Trace::of(self.store.head(&path)).await;
+        let (outcome, attempts) = Trace::of(Class::Urgent, self.store.head(&path)).await;
         let raw = match outcome {
             Ok(meta) => {
                 return Ok(Some(ObjectInfo {
@@ -302,8 +328,13 @@ impl SiteReader for S3Site {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>) -> Result<Vec<ObjectInfo>> {
         prefix::check(prefix, &self.name)?;
+        let asked = match self.dialect {
+            // `object_store` leaves out of Azure's listings what is named exactly as the prefix.
+            Dialect::Azure if !prefix.ends_with('/') => &prefix[..prefix.len().saturating_sub(1)],
+            _ => prefix,
+        };
         let mut found = Vec::new();
-        self.pages(prefix, after, None, |page| {
+        self.pages(asked, after, None, |page| {
             found.extend(page.objects.into_iter().filter_map(|meta| {
                 let name = meta.location.as_ref().strip_prefix(self.prefix.as_str())?;
                 let name = ObjectName::parse(name).ok()?;
@@ -343,63 +374,17 @@ impl SiteReader for S3Site {
     }
 }
 
-#[async_trait]
-impl Site for S3Site {
-    async fn put_new(&self, name: &ObjectName, body: Sealed) -> Result<Put> {
-        self.create(name, &body).await
-    }
-
-    async fn put_pack(&self, name: &ObjectName, body: Sealed) -> Result<Put> {
-        if body.len() <= self.options.part_bytes.max(upload::PART_BYTES_MIN) {
-            self.create(name, &body).await
-        } else {
-            self.upload(name, &body).await
+fn keys_go(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::S3 => {
+            "name a profile of ~/.aws/credentials with profile= in the site's URL, or set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY"
         }
-    }
-
-    fn now_hint_millis(&self) -> Option<i64> {
-        self.line.now_millis()
-    }
-
-    fn space(&self) -> Result<Option<Space>> {
-        Ok(None)
-    }
-
-    fn counters(&self) -> Counters {
-        self.line.tally.snapshot()
-    }
-}
-
-#[async_trait]
-impl Sweeper for S3Site {
-    async fn replace_damaged(&self, name: &ObjectName, good: Sealed) -> Result<()> {
-        if good.len() > self.options.part_bytes.max(upload::PART_BYTES_MIN) {
-            return self.upload(name, &good).await.map(|_| ());
+        Dialect::Azure => {
+            "name a file that holds the account's key with key_file= in the site's URL, or set AZURE_STORAGE_ACCOUNT_KEY"
         }
-        let payload = PutPayload::from_iter(good.parts().iter().cloned());
-        let path = self.path(name);
-        let putting = self.store.put_opts(&path, payload, PutOptions::default());
-        match Trace::of(putting).await {
-            (Ok(_), _) => Ok(()),
-            (Err(raw), attempts) => Err(self.failed("replacing", name, &attempts, &raw)),
-        }
-    }
-
-    async fn delete(&self, name: &ObjectName) -> Result<()> {
-        let path = self.path(name);
-        let (outcome, attempts) = Trace::of(self.store.delete(&path)).await;
-        match outcome {
-            Ok(()) => {}
-            Err(_) if is_absent(&attempts) => {}
-            Err(raw) => return Err(self.failed("deleting", name, &attempts, &raw)),
-        }
-        let versioned = attempts
-            .iter()
-            .any(|attempt| matches!(attempt, Attempt::Answer(answer) if answer.versioned));
-        if versioned {
-            self.delete_versions(name).await
-        } else {
-            Ok(())
+        Dialect::Google => {
+            "name the service account's key file with key_file= in the site's URL, or set GOOGLE_APPLICATION_CREDENTIALS"
         }
     }
 }

@@ -4,19 +4,26 @@
 //! file:/mnt/backup/onsite                          a local folder; the path is taken as written, nothing is decoded
 //! memory:NAME                                      this process's memory, for tests and simulation
 //! s3://BUCKET/PREFIX?endpoint=URL&region=R&profile=P&ca=PATH
+//! az://ACCOUNT/CONTAINER/PREFIX?endpoint=URL&key_file=PATH&ca=PATH
+//! gs://BUCKET/PREFIX?endpoint=URL&key_file=PATH&ca=PATH
 //! ```
 //!
-//! For S3 everything behind the bucket may be left out: without `endpoint` it is Amazon's, without `region` the one
-//! in the environment, without `profile` the credentials are the environment's or the machine's own. A URL never
-//! holds credentials: one that does is refused, without being repeated in the message.
+//! Everything behind the bucket may be left out: without `endpoint` it is the provider's own, without `region` the one
+//! in the environment, without `profile` or `key_file` the credentials are the environment's or the machine's own. All
+//! three take `upload_max=`, `download_max=` and `requests_max=` (see [`Limits`]). A URL never holds credentials: one that
+//! does is refused, without being repeated in the message.
+
+mod bucket;
+mod limits;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use url::Url;
-
 use crate::error::{Error, Kind, Result};
+
+pub use bucket::{BucketUrl, Dialect};
+pub use limits::{Limits, Rate};
 
 /// Where a site is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,30 +38,13 @@ pub enum SiteUrl {
         /// Its name in this process.
         name: String,
     },
-    /// A bucket, or a folder of one, at an S3 server.
-    S3(S3Url),
-}
-
-/// A bucket, or a folder of one, at an S3 server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Url {
-    /// The bucket.
-    pub bucket: String,
-    /// The folder within it: no slash at either end; empty for the whole bucket.
-    pub prefix: String,
-    /// The server; Amazon's if absent.
-    pub endpoint: Option<Url>,
-    /// The region to sign for.
-    pub region: Option<String>,
-    /// The profile whose credentials are used.
-    pub profile: Option<String>,
-    /// A PEM file of certificates to trust besides the system's.
-    pub ca: Option<PathBuf>,
+    /// A bucket, or a folder of one, at an object store.
+    Bucket(Box<BucketUrl>),
 }
 
 fn invalid(why: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, "reading a site URL", why)
-        .next("write file:/absolute/path, s3://BUCKET/PREFIX?endpoint=URL&region=R&profile=P or memory:NAME")
+        .next("write file:/absolute/path, s3://BUCKET/PREFIX?endpoint=URL&region=R&profile=P, az://ACCOUNT/CONTAINER/PREFIX or gs://BUCKET/PREFIX")
 }
 
 impl FromStr for SiteUrl {
@@ -68,13 +58,20 @@ impl FromStr for SiteUrl {
         match text.split_once(':') {
             Some(("file", rest)) => file(rest),
             Some(("memory", name)) => memory(name),
-            Some(("s3", _)) => s3(text).map(SiteUrl::S3),
+            Some(("s3", _)) => in_bucket(Dialect::S3, text),
+            Some(("az", _)) => in_bucket(Dialect::Azure, text),
+            Some(("gs", _)) => in_bucket(Dialect::Google, text),
             Some((scheme, _)) => Err(invalid(format!(
                 "there is no kind of site called {scheme:?}"
             ))),
             None => Err(invalid("it names no kind of site")),
         }
     }
+}
+
+fn in_bucket(dialect: Dialect, text: &str) -> Result<SiteUrl> {
+    let url = bucket::read(dialect, text)?;
+    Ok(SiteUrl::Bucket(Box::new(url)))
 }
 
 fn file(rest: &str) -> Result<SiteUrl> {
@@ -112,120 +109,13 @@ fn memory(name: &str) -> Result<SiteUrl> {
     }
 }
 
-fn s3(text: &str) -> Result<S3Url> {
-    // Nothing of `text` is repeated in a message before it is known to hold no credentials.
-    let url = Url::parse(text).map_err(|_| invalid("the s3: URL cannot be read"))?;
-    refuse_credentials(&url, "the URL")?;
-    let bucket = url.host_str().unwrap_or_default().to_string();
-    if bucket.is_empty() || url.port().is_some() || url.fragment().is_some() {
-        return Err(invalid(
-            "an s3: URL starts with s3://BUCKET, and the server goes into endpoint=",
-        ));
-    }
-    let mut site = S3Url {
-        bucket,
-        prefix: prefix(url.path())?,
-        endpoint: None,
-        region: None,
-        profile: None,
-        ca: None,
-    };
-    for (key, value) in url.query_pairs() {
-        match key.as_ref() {
-            "endpoint" => site.endpoint = Some(endpoint(&value)?),
-            "region" => site.region = Some(value.into_owned()),
-            "profile" => site.profile = Some(value.into_owned()),
-            "ca" if value.starts_with('/') => site.ca = Some(PathBuf::from(value.as_ref())),
-            "ca" => return Err(invalid("ca= is the absolute path of a PEM file")),
-            other => {
-                return Err(invalid(format!("an s3: URL has no parameter {other:?}"))
-                    .next("use endpoint=, region=, profile= or ca=; credentials go into ~/.aws/credentials"));
-            }
-        }
-    }
-    Ok(site)
-}
-
-fn refuse_credentials(url: &Url, what: &str) -> Result<()> {
-    if url.username().is_empty() && url.password().is_none() {
-        return Ok(());
-    }
-    Err(invalid(format!("{what} holds credentials"))
-        .next("put them into ~/.aws/credentials and name that profile with profile="))
-}
-
-fn prefix(path: &str) -> Result<String> {
-    let prefix = path.trim_matches('/');
-    let fine = prefix.is_empty()
-        || prefix.split('/').all(|part| {
-            !matches!(part, "" | "." | "..")
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-        });
-    if fine {
-        Ok(prefix.into())
-    } else {
-        Err(invalid(
-            "the folder within a bucket is made of a-z A-Z 0-9 . _ - and single slashes",
-        ))
-    }
-}
-
-fn endpoint(text: &str) -> Result<Url> {
-    let url = Url::parse(text).map_err(|_| invalid("endpoint= is not a URL"))?;
-    refuse_credentials(&url, "endpoint=")?;
-    let fine = matches!(url.scheme(), "http" | "https")
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if fine {
-        Ok(url)
-    } else {
-        Err(invalid(
-            "endpoint= is written as https://HOST or http://HOST:PORT",
-        ))
-    }
-}
-
 impl fmt::Display for SiteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SiteUrl::File { path } => write!(f, "file:{}", path.display()),
             SiteUrl::Memory { name } => write!(f, "memory:{name}"),
-            SiteUrl::S3(site) => site.fmt(f),
+            SiteUrl::Bucket(site) => site.fmt(f),
         }
-    }
-}
-
-impl fmt::Display for S3Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}", self.bucket)?;
-        if !self.prefix.is_empty() {
-            write!(f, "/{}", self.prefix)?;
-        }
-        let endpoint = self
-            .endpoint
-            .as_ref()
-            .map(|url| url.as_str().trim_end_matches('/').to_string());
-        let ca = self.ca.as_ref().map(|path| path.display().to_string());
-        let mut separator = '?';
-        for (key, value) in [
-            ("endpoint", &endpoint),
-            ("region", &self.region),
-            ("profile", &self.profile),
-            ("ca", &ca),
-        ] {
-            if let Some(value) = value {
-                let value: String =
-                    url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-                // Slashes and colons are fine in a query, and read better as they are.
-                let value = value.replace("%2F", "/").replace("%3A", ":");
-                write!(f, "{separator}{key}={value}")?;
-                separator = '&';
-            }
-        }
-        Ok(())
     }
 }
 
@@ -268,6 +158,16 @@ mod tests {
             "s3://b/p?endpoint=http://127.0.0.1:9000&region=r&profile=x&ca=/etc/ca.pem",
             "s3://b/p?endpoint=http://127.0.0.1:9000&region=r&profile=x&ca=/etc/ca.pem",
         );
+        check(
+            "s3://b?requests_max=8&upload_max=20MiB/s&download_max=800Mbit/s",
+            "s3://b?upload_max=20MiB/s&download_max=100MB/s&requests_max=8",
+        );
+        check("az://account/container", "az://account/container");
+        check(
+            "az://a/c/p/q/?key_file=/etc/key&endpoint=http://127.0.0.1:10000/a&ca=/c",
+            "az://a/c/p/q?endpoint=http://127.0.0.1:10000/a&ca=/c&key_file=/etc/key",
+        );
+        check("gs://b/p?key_file=/k.json", "gs://b/p?key_file=/k.json");
     }
 
     #[test]
@@ -277,12 +177,20 @@ mod tests {
         check_refused("file://server/backup", "host");
         check_refused("file:/", "root");
         check_refused("memory:", "not empty");
-        check_refused("gs://bucket", "\"gs\"");
+        check_refused("ftp://bucket", "\"ftp\"");
         check_refused("backup", "no kind");
         check_refused("s3:///folder", "BUCKET");
         check_refused("s3://bucket/a//b", "single slashes");
         check_refused("s3://bucket?endpoint=ftp://x", "endpoint=");
         check_refused("s3://bucket?ca=ca.pem", "absolute");
+        check_refused("s3://bucket?key_file=/k", "no parameter");
+        check_refused("s3://bucket?upload_max=20", "20MiB/s");
+        check_refused("s3://bucket?upload_max=1KiB/s", "at least");
+        check_refused("s3://bucket?requests_max=1", "from 2");
+        check_refused("az://account", "CONTAINER");
+        check_refused("az://account/container?region=r", "no parameter");
+        check_refused("gs://bucket?profile=p", "no parameter");
+        check_refused("gs://bucket?key_file=key.json", "absolute");
     }
 
     #[test]
@@ -293,5 +201,7 @@ mod tests {
             "holds credentials",
         );
         check_refused("s3://bucket?secret_access_key=hunter2", "no parameter");
+        check_refused("az://account:hunter2@c/d", "holds credentials");
+        check_refused("az://account/c?sig=hunter2", "no parameter");
     }
 }
