@@ -23,6 +23,9 @@ pub(crate) const CEPH: &[&str] = &["ceph-mon", "ceph-osd", "radosgw", "ceph-comm
 /// What tests of file trees use: ACLs, extended attributes, mounts.
 pub(crate) const FILE_TREES: &[&str] = &["acl", "attr", "fuse3"];
 
+/// What checks units: `systemd-analyze`.
+pub(crate) const SYSTEMD: &[&str] = &["systemd"];
+
 /// Keeps Debian from starting a server of its own as soon as its package is installed.
 const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
 const NO_SERVICES_MARK: &str = "# written by `cargo xtask`";

@@ -8,6 +8,7 @@ mod cluster;
 mod cuts;
 mod damage;
 mod decoders;
+mod deploy;
 mod disaster;
 mod frozen;
 mod input;

@@ -116,7 +116,7 @@ impl Settings {
         })
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         if file.version != VERSION {
             return Err(format!(
