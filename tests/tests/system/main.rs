@@ -20,6 +20,7 @@ mod power;
 mod protected;
 mod reflection;
 mod rescue;
+mod sessions;
 mod settings;
 mod story;
 mod streams;
