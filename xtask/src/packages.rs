@@ -25,6 +25,8 @@ pub(crate) const FILE_TREES: &[&str] = &["acl", "attr", "fuse3"];
 
 /// What checks units: `systemd-analyze`.
 pub(crate) const SYSTEMD: &[&str] = &["systemd"];
+/// What checks metrics and alerts: `promtool`.
+pub(crate) const PROMETHEUS: &[&str] = &["prometheus"];
 
 /// Keeps Debian from starting a server of its own as soon as its package is installed.
 const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";

@@ -139,6 +139,7 @@ pub(crate) fn install_packages(runner: &Runner, quick: bool) -> anyhow::Result<(
             packages::ETCD,
             packages::FILE_TREES,
             packages::SYSTEMD,
+            packages::PROMETHEUS,
             ceph,
         ]
         .concat(),

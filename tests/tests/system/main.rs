@@ -14,6 +14,7 @@ mod frozen;
 mod input;
 mod killed;
 mod limits;
+mod metrics;
 mod outages;
 mod policy;
 mod power;
