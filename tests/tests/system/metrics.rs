@@ -4,9 +4,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast_tests::{Coordinator, Gate, Ground, Noise, surroundings, tree};
+use tokio::time::Instant;
 
 /// What comes about by itself has this long, on a busy machine too.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -1,10 +1,11 @@
 //! One id a session, in what the agent logs and in what the coordinator logs, over all its streams; and nothing secret in either,
 //! however much is logged.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast_tests::{Coordinator, Gate, Ground, Noise, tree};
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// What comes about by itself has this long, on a busy machine too.
 const LIMIT: Duration = Duration::from_secs(60);
