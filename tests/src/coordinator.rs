@@ -4,7 +4,8 @@
 //! What it says is kept in `NAME.log` of the ground and printed when it fails.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// What it says when it listens.
 const LISTENS: &str = " listens at ";
+
+/// What it says when it serves metrics.
+const METRICS: &str = "holdfast: metrics are at http://";
 
 /// A coordinator to be started.
 #[derive(Debug, Clone)]
@@ -239,6 +243,27 @@ impl Coordinator {
     pub fn http_url(&self) -> String {
         let plain = self.addresses.iter().find(|at| at.starts_with("http://"));
         plain.expect("it listens on loopback").clone()
+    }
+
+    /// What it answers to whoever asks its metrics' address for a path: the status, the headers and the text.
+    #[track_caller]
+    pub fn asked_over_http(&self, path: &str) -> (u16, String, String) {
+        let log = self.log();
+        let last = log.lines().rev().find_map(|line| line.split_once(METRICS));
+        let (_, url) = last.expect("it was started with --metrics");
+        let host = url.strip_suffix("/metrics").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), text.to_owned())
     }
 
     /// Its process.

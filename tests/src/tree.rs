@@ -240,6 +240,30 @@ pub fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
+/// A file below a folder whose path below it has this in it.
+///
+/// # Panics
+/// If there is none.
+pub fn any_file(folder: &Path, within: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .strip_prefix(folder)
+                .unwrap()
+                .to_str()
+                .is_some_and(|path| path.contains(within))
+            {
+                return path;
+            }
+        }
+    }
+    panic!("no file like {within} in {}", folder.display());
+}
+
 /// So many small files in one folder. Their times are long gone, so that none counts as just changed.
 pub fn crowd(folder: &Path, count: usize) {
     fs::create_dir_all(folder).unwrap();

@@ -25,6 +25,11 @@ pub(crate) const CEPH: &[&str] = &["ceph-mon", "ceph-osd", "radosgw", "ceph-comm
 /// What tests of file trees use: ACLs, extended attributes, mounts.
 pub(crate) const FILE_TREES: &[&str] = &["acl", "attr", "fuse3"];
 
+/// What checks units: `systemd-analyze`.
+pub(crate) const SYSTEMD: &[&str] = &["systemd"];
+/// What checks metrics and alerts: `promtool`.
+pub(crate) const PROMETHEUS: &[&str] = &["prometheus"];
+
 /// Keeps Debian from starting a server of its own as soon as its package is installed.
 const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
 const NO_SERVICES_MARK: &str = "# written by `cargo xtask`";

@@ -169,7 +169,14 @@ pub(crate) fn install_packages(runner: &Runner, quick: bool) -> anyhow::Result<(
     let ceph = if quick { &[][..] } else { packages::CEPH };
     packages::ensure(
         runner,
-        &[packages::ETCD, packages::FILE_TREES, ceph].concat(),
+        &[
+            packages::ETCD,
+            packages::FILE_TREES,
+            packages::SYSTEMD,
+            packages::PROMETHEUS,
+            ceph,
+        ]
+        .concat(),
     )
 }
 

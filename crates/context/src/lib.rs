@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use latest::{Ended, Latest, Seen};
@@ -99,13 +100,13 @@ impl Context {
         StdRng::from_seed(self.random())
     }
 
-    /// Starts a task on the current runtime.
+    /// Starts a task on the current runtime. What it logs stands in the same span as its starter's words: a session's, for one.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(future)
+        tokio::spawn(future.in_current_span())
     }
 
     /// Runs work that blocks or computes for long: on the runtime's blocking pool, or inline in a seeded world.
@@ -118,7 +119,8 @@ impl Context {
         if self.inline_blocking {
             return work();
         }
-        match tokio::task::spawn_blocking(work).await {
+        let span = tracing::Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

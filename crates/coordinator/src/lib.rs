@@ -7,6 +7,7 @@ pub mod error;
 pub mod failover;
 mod headers;
 pub mod lease;
+pub mod metrics;
 mod newest;
 pub mod node;
 mod placing;

@@ -85,7 +85,7 @@ impl Listener {
     }
 }
 
-async fn bind_tcp(at: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn bind_tcp(at: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(at).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {

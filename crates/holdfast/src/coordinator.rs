@@ -2,7 +2,7 @@
 
 mod config;
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,15 @@ use std::time::Duration;
 use clap::Args;
 use holdfast_agent::client::Endpoint;
 use holdfast_context::Context;
+use holdfast_coordinator::metrics;
 use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::{SecretKey, SiteName};
 use holdfast_store::{ByUrl, SiteOptions};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::args::{Listen, NamedUrl, TimeSpan};
+use crate::args::{Listen, Metrics, NamedUrl, TimeSpan};
 use crate::call::Call;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -62,8 +64,11 @@ pub(crate) struct CoordinatorArgs {
     /// How long its lease lasts when it is gone, from 2s to 1h: others take its vaults then
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_lease)]
     pub(crate) lease: Duration,
+    /// Where to serve metrics for Prometheus, without TLS, to whoever asks: HOST:PORT, best of loopback; nowhere by default
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<Metrics>,
     /// Read all of it from a file instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "listen", "site", "placement", "name", "advertise", "cluster_key", "lease"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "listen", "site", "placement", "name", "advertise", "cluster_key", "lease", "metrics"])]
     pub(crate) config: Option<PathBuf>,
     /// Only check the settings, the sites and the placement store
     #[arg(long)]
@@ -84,6 +89,7 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
             advertise: args.advertise,
             cluster_key: args.cluster_key,
             lease: args.lease,
+            metrics: args.metrics,
             ca: call.common.tls_ca.clone(),
             cert: call.common.tls_cert.clone(),
             key: call.common.tls_key.clone(),
@@ -106,12 +112,27 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
     for address in &addresses {
         listeners.push(Listener::bind(address).await.map_err(Failure::new)?);
     }
+    let metrics = match &settings.metrics {
+        Some(at) => Some(metrics::bind(resolve(&at.0)?).await.map_err(Failure::new)?),
+        None => None,
+    };
     let told: Vec<String> = listeners.iter().map(Listener::address).collect();
     let stop = CancellationToken::new();
     let reached = reached(&settings, &told);
     let node = start_node(&call.context, &settings, reached, stop.clone()).await?;
     for address in &told {
         tracing::info!(address, "listening");
+    }
+    let mut telling = None;
+    if let Some(listener) = metrics {
+        let at = listener.local_addr().map_err(Failure::new)?;
+        tracing::info!(address = %at, "serving metrics");
+        output::remark(
+            call.quiet(),
+            format_args!("metrics are at http://{at}/metrics"),
+        );
+        let task = call.context.spawn(metrics::serve(node.clone(), listener));
+        telling = Some(AbortOnDropHandle::new(task));
     }
     output::remark(
         call.quiet(),
@@ -135,6 +156,7 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
             Err(error) => return Err(Failure::new(error)),
         }
     }
+    drop(telling);
     Ok(Exit::Done)
 }
 
@@ -296,16 +318,8 @@ fn addresses(settings: &Settings, tls: Option<&Tls>) -> Outcome<Vec<Address>> {
     for listen in &settings.listen {
         match listen {
             Listen::Unix(path) => addresses.push(Address::Unix(path.clone())),
-            Listen::Tcp { host, port } => {
-                let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-                    Failure::with_advice(
-                        format!("{listen} cannot be listened on: {error}"),
-                        "write an address of this machine",
-                    )
-                })?;
-                let at = found
-                    .next()
-                    .ok_or_else(|| Failure::new(format_args!("{host} has no address")))?;
+            Listen::Tcp { .. } => {
+                let at = resolve(listen)?;
                 addresses.push(match tls {
                     Some(tls) => Address::Tls(at, tls.clone()),
                     None if at.ip().is_loopback() => Address::Plain(at),
@@ -320,6 +334,21 @@ fn addresses(settings: &Settings, tls: Option<&Tls>) -> Outcome<Vec<Address>> {
         }
     }
     Ok(addresses)
+}
+
+/// The address that a name and a port stand for.
+fn resolve(listen: &Listen) -> Outcome<SocketAddr> {
+    let Listen::Tcp { host, port } = listen else {
+        return Err(Failure::new(format_args!("{listen} is no HOST:PORT")));
+    };
+    let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+        Failure::with_advice(
+            format!("{listen} cannot be listened on: {error}"),
+            "write an address of this machine",
+        )
+    })?;
+    let none = || Failure::new(format_args!("{host} has no address"));
+    found.next().ok_or_else(none)
 }
 
 async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {

@@ -10,6 +10,8 @@ mod cli;
 mod commands;
 mod coordinator;
 mod demo;
+#[cfg(test)]
+mod deploy;
 mod environment;
 mod exit;
 mod failure;

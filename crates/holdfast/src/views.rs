@@ -76,6 +76,7 @@ pub(crate) struct VaultView {
     created_millis: u64,
     root_public: String,
     policy: String,
+    unprotected: String,
     sites: Vec<SiteView>,
 }
 
@@ -188,6 +189,7 @@ impl From<&VaultInfo> for VaultView {
             created_millis: info.created_millis,
             root_public: info.root_public.to_string(),
             policy: info.policy.clone(),
+            unprotected: info.unprotected.clone(),
             sites: sites(info),
         }
     }

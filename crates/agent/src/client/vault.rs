@@ -100,6 +100,8 @@ pub struct VaultInfo {
     pub created_millis: u64,
     /// The policy file's text; empty without one.
     pub policy: String,
+    /// Why not every snapshot stands at every site; empty when they do, or when nothing is known.
+    pub unprotected: String,
 }
 
 impl VaultInfo {
@@ -126,6 +128,7 @@ impl VaultInfo {
             recipients: wire.recipients.to_vec(),
             created_millis: wire.created_millis,
             policy: wire.policy,
+            unprotected: wire.unprotected,
         })
     }
 

@@ -13,6 +13,8 @@ use holdfast_vault::Commit;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+use tracing::field::{Empty, display};
 
 use super::Service;
 use super::convert::{self, chunk_ids, session_id, source_name};
@@ -80,19 +82,28 @@ impl<S> Requests for S where
 impl Service {
     /// Serves one stream of a session, to its end.
     pub async fn session_over(&self, requests: impl Requests, to: Sender) {
-        if let Err(error) = self.run_session(requests, &to).await {
-            tracing::info!(%error, "a session's stream ended");
-            let _ = to.send(Err(status(&error))).await;
-        }
+        // The agent's span bears the same id. An error's, so that it is there whatever else is shown.
+        let span = tracing::error_span!("session", session = Empty, vault = Empty);
+        let served = async {
+            if let Err(error) = self.run_session(requests, &to).await {
+                tracing::info!(%error, "a session's stream ended");
+                let _ = to.send(Err(status(&error))).await;
+            }
+        };
+        served.instrument(span).await;
     }
 
     async fn run_session(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
         let Some(Asked::Open(open)) = next(&mut requests).await? else {
             return Err(Error::Invalid("a session's first message opens it".into()));
         };
+        let session = session_id(&open.session)?;
+        let span = tracing::Span::current();
+        span.record("session", display(session));
         let vault = self.node.reach(&open.vault).await?;
+        span.record("vault", display(&vault.header.name));
         let request = OpenRequest {
-            session: session_id(&open.session)?,
+            session,
             source: source_name(&open.source)?,
             agent: open.agent,
             scope: open.scope.parse().map_err(Error::from)?,
@@ -115,6 +126,7 @@ impl Service {
             frame_bytes_max: (holdfast_format::frame::FRAME_BYTES_MAX
                 + holdfast_format::frame::FRAME_OVERHEAD) as u64,
         };
+        let (source, agent) = (request.source.clone(), request.agent.clone());
         match session::open(&vault, request).await? {
             Opened::Committed(id) => {
                 opened.committed = convert::snapshot(&vault, &id);
@@ -123,6 +135,7 @@ impl Service {
             }
             Opened::Go(stream, durable) => {
                 opened.durable = durable;
+                tracing::info!(%source, agent, durable, "a session is open");
                 tell(to, Told::Opened(opened)).await?;
                 self.serve_session(&vault, *stream, requests, to).await
             }
@@ -193,6 +206,7 @@ impl Service {
                 Some(Asked::Flush(_)) => stream.send_off(),
                 Some(Asked::Abandon(abandon)) => {
                     stream.abandon(&abandon.why, "agent").await?;
+                    tracing::info!(why = abandon.why, "the session was given up");
                     tell(to, Told::Abandoned(v1::Abandoned {})).await?;
                     return Ok(());
                 }
@@ -208,6 +222,7 @@ impl Service {
                     match stream.finish(commit).await? {
                         Ok(id) => {
                             drop(stream);
+                            tracing::info!("the snapshot is committed");
                             let committed = v1::Committed {
                                 snapshot: convert::snapshot(vault, &id),
                             };

@@ -171,6 +171,7 @@ pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
                     .collect(),
                 primary: told.primary,
                 head: told.head,
+                unprotected: told.unprotected,
                 ..vault(node, slot)
             },
         });
@@ -203,7 +204,16 @@ async fn elsewhere(node: &Node, slot: &Slot, entry: Option<&VaultEntry>) -> v1::
             ..v1::SiteProgress::default()
         }
     });
+    let sites: Vec<v1::SiteProgress> = sites.collect();
+    let behind = sites.iter().filter(|site| site.lag_records > 0);
+    let behind = behind.map(|site| {
+        format!(
+            "site {} lacked {} records when its owner told last",
+            site.site, site.lag_records
+        )
+    });
     v1::Vault {
+        unprotected: behind.collect::<Vec<_>>().join("; "),
         state: "elsewhere".into(),
         trouble: String::new(),
         primary: primary
@@ -211,13 +221,13 @@ async fn elsewhere(node: &Node, slot: &Slot, entry: Option<&VaultEntry>) -> v1::
             .map(ToString::to_string)
             .unwrap_or_default(),
         head: head.map(position),
-        sites: sites.collect(),
+        sites,
         ..closed(slot)
     }
 }
 
 /// A vault with its sites.
-pub(super) fn vault(node: &Node, slot: &Slot) -> v1::Vault {
+pub(crate) fn vault(node: &Node, slot: &Slot) -> v1::Vault {
     match &slot.vault {
         Some(vault) if !vault.stop.is_cancelled() => open_vault(node, vault),
         _ => closed(slot),
@@ -252,6 +262,7 @@ fn by_kind(counters: &holdfast_store::Counters) -> v1::SiteRequests {
 pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
     let standings = vault.standings();
     let primary_trouble = vault.primary_trouble();
+    let unprotected = vault.unprotected();
     let state = vault.state();
     let now = node.context.now_millis();
     let waiting = Waiting::of(&state).bytes();
@@ -323,5 +334,6 @@ pub(super) fn open_vault(node: &Node, vault: &Arc<Vault>) -> v1::Vault {
             .into(),
         created_millis: vault.header.created_millis.max(0) as u64,
         policy: state.catalog.policy.clone(),
+        unprotected,
     }
 }

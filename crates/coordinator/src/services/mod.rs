@@ -1,7 +1,7 @@
 //! gRPC services over a node. Wire types are turned into ours here and go no further.
 
 mod backup;
-mod convert;
+pub(crate) mod convert;
 mod operations;
 mod restore;
 mod retention;

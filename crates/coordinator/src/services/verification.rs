@@ -28,6 +28,7 @@ use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
 use crate::vault::collector::Checkpoint;
+use crate::vault::upkeep::Verified;
 
 /// So long a record of what was learnt is waited for. The verification goes on without it: its findings are worth more.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
@@ -84,6 +85,13 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         repaired: check.repaired,
         sites_unchecked: check.sites_unchecked,
     };
+    let verified = Verified {
+        ended_millis: check.vault.context.now_millis(),
+        findings: check.findings,
+        repaired: check.repaired,
+        sites_unchecked: check.sites_unchecked,
+    };
+    check.vault.upkeep.verified(verified);
     tell(to, Said::Done(done)).await
 }
 

@@ -125,7 +125,7 @@ impl Message<Collect> for Collector {
             reply,
         } = message;
         let run = Run {
-            vault,
+            vault: vault.clone(),
             who,
             progress,
         };
@@ -134,6 +134,9 @@ impl Message<Collect> for Collector {
             Work::Plan => run.collect(true).await,
             Work::All => run.collect(false).await,
         };
+        if matches!(result, Ok(true)) && what != Work::Plan {
+            vault.upkeep.collected(vault.context.now_millis());
+        }
         if let Err(error) = &result {
             tracing::warn!(%error, "the collection ended early; nothing was deleted that was not condemned");
         }
@@ -366,6 +369,7 @@ impl Run {
                     vault
                         .append(Proposal::Sweep(sweep::swept(&waiting)))
                         .await?;
+                    vault.upkeep.swept(waiting.bytes());
                     Event::Recorded
                 }
                 Effect::End => return Ok(now == sweeping::State::Done),

@@ -6,8 +6,10 @@ mod collection;
 pub mod collector;
 pub mod herald;
 pub mod keeper;
+mod protection;
 pub mod replica;
 pub mod session;
+pub mod upkeep;
 pub mod upload;
 pub mod writer;
 
@@ -21,7 +23,7 @@ use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::takeover::Claimant;
-use holdfast_vault::{Budget, Guard, LogReader, Promises, Proposal, SharedState, State, Writer};
+use holdfast_vault::{Budget, LogReader, Promises, Proposal, SharedState, State, Writer};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,8 @@ pub struct Vault {
     /// Bounds the packs that are written to other members straight from memory.
     pub(crate) direct: Arc<tokio::sync::Semaphore>,
     sessions: Mutex<std::collections::HashMap<holdfast_format::SessionId, Arc<session::Slot>>>,
+    /// What was verified and collected last.
+    pub upkeep: upkeep::Upkeep,
     /// Repairs under way.
     pub(crate) repairs: crate::repair::Repairs,
     /// How far members had come at least, as placement was told.
@@ -162,6 +166,7 @@ impl Vault {
             next_pack: AtomicU64::new(0),
             direct: Arc::new(tokio::sync::Semaphore::new(DIRECT_PACKS_MAX)),
             sessions: Mutex::default(),
+            upkeep: Default::default(),
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),
@@ -400,10 +405,7 @@ impl Vault {
 
     /// Whether a record stands at every member.
     pub fn is_everywhere(&self, at: Position) -> bool {
-        self.standings().values().all(|standing| {
-            let whole = standing.whole || !Guard::WholeBeforeProtected.stands();
-            whole && standing.head.is_some_and(|head| head >= at)
-        })
+        self.standings().values().all(|standing| standing.holds(at))
     }
 
     /// Told by replicas whenever one has come further.

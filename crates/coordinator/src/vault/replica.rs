@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use holdfast_format::{Position, SiteName};
+use holdfast_vault::Guard;
 use holdfast_vault::log::reader::LogReader;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use kameo::Actor;
@@ -52,6 +53,14 @@ pub struct Standing {
     /// Whether it holds all that its records need. While it catches up it may not: packs that were swept since are not
     /// copied, and what moved out of them comes with a later record.
     pub whole: bool,
+}
+
+impl Standing {
+    /// Whether the member holds a record and all that it needs.
+    pub fn holds(&self, at: Position) -> bool {
+        let whole = self.whole || !Guard::WholeBeforeProtected.stands();
+        whole && self.head.is_some_and(|head| head >= at)
+    }
 }
 
 /// What the actor starts from.

@@ -57,6 +57,21 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Where metrics are served: `HOST:PORT` only, since Prometheus asks by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Metrics(pub(crate) Listen);
+
+impl FromStr for Metrics {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Listen::Unix(_) => Err("write HOST:PORT or [ADDRESS]:PORT".into()),
+            tcp @ Listen::Tcp { .. } => Ok(Self(tcp)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +84,7 @@ mod tests {
         for bad in ["", "host", "host:x", ":1", "::1:1", "http://h:1", "unix:"] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
+        assert!("unix:/x".parse::<Metrics>().is_err());
+        assert!("[::1]:7421".parse::<Metrics>().is_ok());
     }
 }

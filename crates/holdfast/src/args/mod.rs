@@ -16,7 +16,7 @@ pub(crate) use connection::Common;
 pub(crate) use dedup::ForAgent;
 pub(crate) use duration::TimeSpan;
 pub(crate) use identity::{IdentityArgs, passphrase};
-pub(crate) use listen::Listen;
+pub(crate) use listen::{Listen, Metrics};
 pub(crate) use moment::Moment;
 pub(crate) use named_url::NamedUrl;
 pub(crate) use sampling::Sampling;

@@ -9,6 +9,7 @@
 //! advertise = ["https://c1.example:7400"]
 //! cluster_key = "cluster.key"
 //! lease = "10s"
+//! metrics = "127.0.0.1:7401"
 //!
 //! [sites]
 //! onsite = "file:/srv/holdfast"
@@ -28,7 +29,7 @@ use holdfast_agent::client::Endpoint;
 use holdfast_format::SiteName;
 use serde::Deserialize;
 
-use crate::args::{Listen, NamedUrl};
+use crate::args::{Listen, Metrics, NamedUrl};
 use crate::failure::{Failure, Outcome};
 
 const VERSION: i64 = 1;
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) cluster_key: Option<PathBuf>,
     /// How long its lease lasts.
     pub(crate) lease: Duration,
+    /// Where it serves metrics; nowhere without.
+    pub(crate) metrics: Option<Metrics>,
     /// Mutual TLS.
     pub(crate) ca: Option<PathBuf>,
     /// Mutual TLS.
@@ -73,6 +76,7 @@ struct File {
     advertise: Vec<String>,
     cluster_key: Option<PathBuf>,
     lease: Option<String>,
+    metrics: Option<String>,
     sites: BTreeMap<String, String>,
     #[serde(default)]
     tls: TlsSection,
@@ -98,6 +102,7 @@ impl Settings {
             advertise: Vec::new(),
             cluster_key: None,
             lease: super::LEASE,
+            metrics: None,
             ca: None,
             cert: None,
             key: None,
@@ -116,7 +121,7 @@ impl Settings {
         })
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         if file.version != VERSION {
             return Err(format!(
@@ -143,10 +148,15 @@ impl Settings {
         let lease = file.lease.as_deref().map(|lease| {
             super::parse_lease(lease).map_err(|error| format!("lease {lease:?}: {error}"))
         });
+        let metrics = file.metrics.as_deref().map(|at| {
+            at.parse::<Metrics>()
+                .map_err(|error| format!("metrics {at:?}: {error}"))
+        });
         Ok(Self {
             advertise: advertise.collect::<Result<_, _>>()?,
             cluster_key: file.cluster_key.map(|path| folder.join(path)),
             lease: lease.transpose()?.unwrap_or(super::LEASE),
+            metrics: metrics.transpose()?,
             data: folder.join(file.data),
             listen: listen.collect::<Result<_, _>>()?,
             sites,

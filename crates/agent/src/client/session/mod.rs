@@ -106,6 +106,7 @@ pub struct SessionSink {
     failure: Failure,
     /// Tells when the committed snapshot is protected.
     protected: Mutex<Option<oneshot::Receiver<Box<SnapshotInfo>>>>,
+    span: tracing::Span,
     /// Stop with this sink.
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -150,6 +151,11 @@ impl SessionSink {
         self.opening.session
     }
 
+    /// The span of what is logged on its behalf: it bears the session's id, as the coordinator's does.
+    pub fn span(&self) -> tracing::Span {
+        self.span.clone()
+    }
+
     /// The list of recipients that it is sealed to: perhaps newer than the bundle's.
     pub fn recipients(&self) -> &RecipientsSet {
         &self.opening.recipients
@@ -186,6 +192,10 @@ impl SessionSink {
         match ending.await.map_err(ended)? {
             Ending::Missing(ids) => Ok(Finished::Missing(ids)),
             Ending::Committed(info, protected) => {
+                let span = &self.span;
+                span.in_scope(|| {
+                    tracing::info!(state = info.state.as_str(), "the snapshot is committed")
+                });
                 *self
                     .protected
                     .lock()

@@ -70,6 +70,12 @@ impl Opening {
         })
     }
 
+    /// What is logged on behalf of the session stands in this span, here as at the coordinator: one id finds both. An error's
+    /// span, so that it is there whatever else is shown.
+    pub(super) fn span(&self) -> tracing::Span {
+        tracing::error_span!("session", session = %self.session)
+    }
+
     /// The first message of a stream.
     pub(super) fn message(&self, resume: bool) -> v1::Open {
         v1::Open {

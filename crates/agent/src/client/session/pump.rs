@@ -295,6 +295,7 @@ impl Pump {
                 Ok((link, opened)) => {
                     self.outage.linked();
                     self.progress.link(LinkState::Connected);
+                    tracing::info!(durable = opened.durable, "the session goes on");
                     return self.resume(&opened).map(|goes_on| goes_on.then_some(link));
                 }
                 Err(next) => status = next,

@@ -11,6 +11,7 @@ use holdfast_proto::v1::session_request::Kind as Request;
 use holdfast_proto::v1::{Abandon, Opened, SessionRequest};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::failure::Failure;
 use super::flight::Flight;
@@ -94,7 +95,10 @@ pub(super) async fn open_over(
     let mut recipients = bundle.recipients.clone();
     loop {
         let opening = Opening::make(context, bundle, &options, recipients.clone())?;
-        let agreed = agree(dial.as_ref(), opening, &mut outage).await?;
+        let span = opening.span();
+        let agreed = agree(dial.as_ref(), opening, &mut outage)
+            .instrument(span)
+            .await?;
         let in_force = &agreed.opened.recipients;
         if !agreed.opening.is_outdated(bundle, in_force)? {
             return start(context, dial, bundle, options, agreed);
@@ -125,7 +129,8 @@ async fn attempt(
         .await?;
     let recipients = opening::recipients(bundle, &vault)?;
     let opening = Opening::make(context, bundle, options, recipients)?;
-    let agreed = agree(connection, opening, outage).await?;
+    let span = opening.span();
+    let agreed = agree(connection, opening, outage).instrument(span).await?;
     if !agreed
         .opening
         .is_outdated(bundle, &agreed.opened.recipients)?
@@ -219,24 +224,31 @@ pub(super) fn start(
     };
     let rate = RateLimit::new(options.rate_bytes_per_second);
     let told = failure.clone();
-    let tasks = vec![
-        context.spawn(offering::batch(puts_in, asks.clone(), offers)),
-        context.spawn(offering::route(offers_in, routing, sealing, sealed)),
-        context.spawn(offering::forward(
-            sealed_in,
-            rate,
-            frame_bytes_max,
-            feed,
-            failure.clone(),
-        )),
-        context.spawn(async move {
-            // ORDER: the reason is told before the queues close with the pump: who finds one closed reads it.
-            if let Err(error) = pump.run(link).await {
-                told.set(error);
-            }
-            drop(pump);
-        }),
-    ];
+    let span = opening.span();
+    span.in_scope(
+        || tracing::info!(vault = %bundle.name, source = %options.source, "the session is open"),
+    );
+    let starting = || {
+        vec![
+            context.spawn(offering::batch(puts_in, asks.clone(), offers)),
+            context.spawn(offering::route(offers_in, routing, sealing, sealed)),
+            context.spawn(offering::forward(
+                sealed_in,
+                rate,
+                frame_bytes_max,
+                feed,
+                failure.clone(),
+            )),
+            context.spawn(async move {
+                // ORDER: the reason is told before the queues close with the pump: who finds one closed reads it.
+                if let Err(error) = pump.run(link).await {
+                    told.set(error);
+                }
+                drop(pump);
+            }),
+        ]
+    };
+    let tasks = span.in_scope(starting);
     Ok(SessionSink {
         connection: None,
         dial,
@@ -249,6 +261,7 @@ pub(super) fn start(
         progress,
         failure,
         protected: Mutex::new(None),
+        span,
         _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
     })
 }

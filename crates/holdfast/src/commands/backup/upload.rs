@@ -10,6 +10,7 @@ use holdfast_agent::client::{
 };
 use holdfast_format::ChunkId;
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use super::report::{Summary, show_progress};
 use super::{BackupArgs, Job, WaitFor};
@@ -131,7 +132,7 @@ async fn attempt(
     job: &Job,
     sink: &Arc<SessionSink>,
 ) -> Outcome<Attempt> {
-    match pass(call, args, job, sink).await {
+    match pass(call, args, job, sink).instrument(sink.span()).await {
         Ok((Finished::Committed(info), summary, cache)) => {
             cache.finish(true);
             Ok(Ok((info, summary)))
@@ -200,6 +201,7 @@ async fn wait(
             },
         }
     };
+    let in_time = in_time.instrument(sink.span());
     match call.cancel.run_until_cancelled(in_time).await {
         None => Waited::Interrupted,
         Some(Ok(info)) => Waited::Well(Box::new(info)),

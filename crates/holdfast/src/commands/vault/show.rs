@@ -75,6 +75,7 @@ pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
             vault.id,
             output::name(&vault.owner)
         ))?;
+        say_unprotected(vault)?;
         return show_sites(vault);
     }
     output::line(format_args!(
@@ -101,7 +102,16 @@ pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
             false => &vault.owner,
         },
     ))?;
+    say_unprotected(vault)?;
     show_sites(vault)
+}
+
+fn say_unprotected(vault: &VaultInfo) -> Outcome<()> {
+    if vault.unprotected.is_empty() {
+        return Ok(());
+    }
+    let why = output::name(&vault.unprotected);
+    output::line(format_args!("  NOT PROTECTED: {why}"))
 }
 
 fn show_sites(vault: &VaultInfo) -> Outcome<()> {
