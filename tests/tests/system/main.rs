@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground is gone")]
 
 mod certificates;
+mod chaos;
 mod cluster;
 mod cuts;
 mod damage;
