@@ -63,9 +63,13 @@ impl<'s> Faults<'s> {
         }
         self.watch_until(since + length);
         self.story.tell("chaos", format_args!("faults stop"));
-        for (words, person) in std::mem::take(&mut self.people) {
-            let held = person.join().expect("it is caught what goes wrong");
-            self.hear_out(&words, &held);
+    }
+
+    /// Waits for people whose commands still run.
+    pub(super) fn hear_people_out(&mut self) {
+        while !self.people.is_empty() {
+            self.look_after();
+            thread::sleep(LOOK);
         }
     }
 

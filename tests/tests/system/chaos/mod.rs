@@ -72,6 +72,7 @@ fn nothing_that_was_told_is_lost() {
         let works: Vec<_> = works.collect();
         faults.carry_out(&planned, length);
         stop.store(true, Ordering::SeqCst);
+        faults.hear_people_out();
         while !works.iter().all(thread::ScopedJoinHandle::is_finished) {
             faults.look_after();
             thread::sleep(Duration::from_millis(50));
