@@ -1,7 +1,10 @@
 //! An S3 server's bad days: a proxy before it that fails some requests, in the ways in which real ones do. Some of them were
 //! carried out all the same.
 //!
-//! State: what goes wrong now, and the chance that decides which request it is. One request a connection.
+//! It also makes creates of one name true ones: moto looks whether there is such an object and then writes it, with nothing that keeps
+//! two from doing so at once. All who write have to come this way.
+//!
+//! State: what goes wrong now, the chance that decides which request it is, and who creates just now. One request a connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -61,6 +64,8 @@ pub struct Faulty {
     /// `HOST:PORT` of the proxy.
     pub host: String,
     weather: Arc<Mutex<Weather>>,
+    /// Names share them by their hash.
+    creates: Arc<[Mutex<()>; 16]>,
 }
 
 impl Faulty {
@@ -75,6 +80,7 @@ impl Faulty {
         let faulty = Self {
             host: listener.local_addr().unwrap().to_string(),
             weather: Arc::new(Mutex::new(weather)),
+            creates: Arc::default(),
         };
         let (proxy, server) = (faulty.clone(), server.to_owned());
         thread::spawn(move || {
@@ -115,14 +121,16 @@ impl Faulty {
     }
 
     fn serve(&self, client: &TcpStream, server: &str) -> std::io::Result<()> {
-        let asked = read_request(client)?;
+        let Request { bytes, creates } = read_request(client)?;
         let mishap = self.draw();
         let answer = match mishap {
             Some(mishap) if !mishap.is_done() => Vec::new(),
             _ => {
+                let turn = creates.map(|name| &self.creates[usize::from(name.as_bytes()[0] % 16)]);
+                let _turn = turn.map(|turn| turn.lock().unwrap());
                 let mut upstream = TcpStream::connect(server)?;
                 upstream.set_read_timeout(Some(ANSWER_LIMIT))?;
-                upstream.write_all(&asked)?;
+                upstream.write_all(&bytes)?;
                 let mut answer = Vec::new();
                 upstream.read_to_end(&mut answer)?;
                 answer
@@ -142,11 +150,17 @@ impl Faulty {
     }
 }
 
+struct Request {
+    bytes: Vec<u8>,
+    /// The name that is to be created, if one is, as a hash.
+    creates: Option<blake3::Hash>,
+}
+
 /// A request with its body, made the last one of its connection.
-fn read_request(client: &TcpStream) -> std::io::Result<Vec<u8>> {
+fn read_request(client: &TcpStream) -> std::io::Result<Request> {
     let mut reader = BufReader::new(client);
-    let mut request = Vec::new();
-    let mut body_bytes = 0;
+    let mut bytes = Vec::new();
+    let (mut name, mut creates, mut body_bytes) = (String::new(), false, 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -155,18 +169,27 @@ fn read_request(client: &TcpStream) -> std::io::Result<Vec<u8>> {
         if line == "\r\n" {
             break;
         }
-        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
-        match name.to_ascii_lowercase().as_str() {
+        if bytes.is_empty() {
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            path.split('?')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut name);
+        }
+        let (header, value) = line.split_once(':').unwrap_or((&line, ""));
+        match header.to_ascii_lowercase().as_str() {
             "connection" => continue,
             "content-length" => body_bytes = value.trim().parse().unwrap_or(0),
+            "if-none-match" => creates = true,
             "transfer-encoding" => return Err(std::io::ErrorKind::Unsupported.into()),
             _ => {}
         }
-        request.extend_from_slice(line.as_bytes());
+        bytes.extend_from_slice(line.as_bytes());
     }
-    request.extend_from_slice(b"Connection: close\r\n\r\n");
-    reader.take(body_bytes).read_to_end(&mut request)?;
-    Ok(request)
+    bytes.extend_from_slice(b"Connection: close\r\n\r\n");
+    reader.take(body_bytes).read_to_end(&mut bytes)?;
+    let creates = creates.then(|| blake3::hash(name.as_bytes()));
+    Ok(Request { bytes, creates })
 }
 
 fn refusal(status: u16, code: &str) -> Vec<u8> {

@@ -1,5 +1,5 @@
 //! An S3 server of a test's own, to be stopped where it is and let go on. It keeps its objects in memory and checks no
-//! signatures; its create-only put is a true one.
+//! signatures. Of two who create one object at once both may win: put a [`crate::Faulty`] before it where that matters.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

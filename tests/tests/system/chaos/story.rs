@@ -80,11 +80,6 @@ impl Story {
         }
     }
 
-    /// Whether something was wrong.
-    pub(super) fn has_failed(&self) -> bool {
-        !self.inner().failures.is_empty()
-    }
-
     /// The last line; what was wrong, if anything was.
     pub(super) fn end(&self, seed: u64) -> Vec<String> {
         let (counts, failures) = {
