@@ -23,6 +23,8 @@ use super::plan::{COORDINATORS, ETCDS, SITES, SPARE, VAULTS};
 const BUCKET: &str = "chaos";
 /// Room under each coordinator's `--data`.
 const DATA_BYTES: u64 = 48 << 20;
+/// A vault that changes hands is open before it was asked for so often, at some tenths of a second each.
+const ASKED_MAX: usize = 100;
 /// Room at the spare site.
 const SPARE_BYTES: u64 = 192 << 20;
 
@@ -108,7 +110,7 @@ impl Stage {
                 .as_array()
                 .is_some_and(|all| all.iter().any(is_there));
             assert!(ran.code == Some(0) || made, "{ran}");
-            user.done(&["policy", "set", "--vault", vault, "policy.toml"]);
+            patiently(&user, &["policy", "set", "--vault", vault, "policy.toml"]);
         }
     }
 
@@ -137,6 +139,19 @@ impl Stage {
     pub(super) fn filler(&self, name: &str) -> PathBuf {
         self.ground.at(name).join("filler")
     }
+}
+
+/// Runs a command until it is done. Coordinators that have just started hand vaults to each other, and who asks meanwhile is told to
+/// ask again.
+pub(super) fn patiently(user: &Client, words: &[&str]) {
+    let mut ran = user.run(words);
+    for _ in 0..ASKED_MAX {
+        if !(ran.code == Some(1) && ran.stderr.contains("is not available")) {
+            break;
+        }
+        ran = user.run(words);
+    }
+    let _ = ran.expect(0);
 }
 
 fn url(host: &str) -> String {

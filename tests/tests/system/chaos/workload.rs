@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::ledger::{Content, Entry, Told};
 use super::plan::VAULTS;
 use super::reins::{Held, Reins, breakage};
-use super::stage::Stage;
+use super::stage::{Stage, patiently};
 use super::story::Story;
 
 /// A stream comes in so many pieces, with pauses between them.
@@ -56,7 +56,7 @@ impl<'s> Agent<'s> {
         let words = [
             "key", "bundle", "--vault", vault, "--agent", &name, "--dedup", dedup,
         ];
-        keeper.done(&[&words[..], &["--out", &bundle]].concat());
+        patiently(&keeper, &[&words[..], &["--out", &bundle]].concat());
         let top = stage.ground.at(format!("tree-{number}"));
         tree::small(&top, seed);
         Self {
