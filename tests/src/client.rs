@@ -243,6 +243,11 @@ impl Ran {
         self
     }
 
+    /// The command line.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
     /// What it printed, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
@@ -304,6 +309,16 @@ impl Running {
 
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Stops it where it is.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
     /// Whether it has ended.

@@ -7,8 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct Starting {
     words: Vec<String>,
     /// Limits of the process, as `prlimit` takes them.
     limits: Vec<String>,
+    /// What it has in place of `/etc/hosts`.
+    hosts: Option<PathBuf>,
 }
 
 /// A coordinator that runs.
@@ -60,6 +62,7 @@ impl Starting {
             sites: Vec::new(),
             words: Vec::new(),
             limits: Vec::new(),
+            hosts: None,
         }
     }
 
@@ -117,6 +120,13 @@ impl Starting {
         self
     }
 
+    /// Has it resolve names by a file of its own, so that one URL leads each coordinator another way. Needs root.
+    #[must_use]
+    pub fn hosts(mut self, path: PathBuf) -> Self {
+        self.hosts = Some(path);
+        self
+    }
+
     /// Gives it a variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -138,7 +148,11 @@ impl Starting {
             words.extend(["--site".to_owned(), format!("{name}={url}")]);
         }
         words.extend(self.words.iter().cloned());
-        self.client.limited_command(&self.limits, &words)
+        let command = self.client.limited_command(&self.limits, &words);
+        match &self.hosts {
+            Some(hosts) => with_hosts(&command, hosts),
+            None => command,
+        }
     }
 
     /// Runs it, expecting that it ends by itself: with `--check`, or because something is wrong.
@@ -184,6 +198,11 @@ impl Coordinator {
         UnixStream::connect(self.socket()).unwrap();
     }
 
+    /// Starts it after it was stopped or killed, and waits for nothing.
+    pub fn start_again_unheard(&mut self) {
+        self.spawn();
+    }
+
     /// Starts the process; where it listens is told once it does.
     fn spawn(&mut self) -> mpsc::Receiver<String> {
         assert!(self.child.is_none(), "it runs");
@@ -202,7 +221,8 @@ impl Coordinator {
         told
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// Where what it has said is kept.
+    pub fn log_path(&self) -> PathBuf {
         let name = format!("{}.log", self.starting.name);
         self.starting.folder.join(name)
     }
@@ -319,6 +339,20 @@ impl Coordinator {
         child.try_wait().unwrap().is_some()
     }
 
+    /// How it ended by itself, if it has: it can be started again then.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        self.heard_out();
+        Some(status)
+    }
+
+    /// Asks it to stop in order, and waits for nothing.
+    pub fn ask_to_stop(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+    }
+
     /// Changes how it is started the next time.
     pub fn restarts(&mut self, change: impl FnOnce(Starting) -> Starting) {
         self.starting = change(self.starting.clone());
@@ -359,6 +393,23 @@ impl Drop for Coordinator {
             println!("--- {} said\n{}", self.starting.name, self.log());
         }
     }
+}
+
+/// The same command where names are resolved by another file. It becomes the program: the process is the same.
+fn with_hosts(command: &Command, hosts: &Path) -> Command {
+    const BECOME: &str = r#"mount --bind "$1" /etc/hosts && shift && exec "$@""#;
+    let mut wrapped = Command::new("unshare");
+    wrapped
+        .args(["--mount", "sh", "-c", BECOME, "sh"])
+        .arg(hosts);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    let variables = command.get_envs();
+    wrapped.env_clear().stdin(Stdio::null());
+    wrapped.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
 }
 
 /// Keeps what it says, and tells where it listens.

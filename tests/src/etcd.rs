@@ -1,43 +1,72 @@
-//! An etcd of a test's own, to be killed, emptied and started again. The one that all tests share stays up.
+//! etcds of a test's own, one or three that are a cluster: to be killed, stopped, emptied and started again. The one that all
+//! tests share stays up.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::ground::Ground;
+use crate::server::Server;
 
-/// How long it may take until it answers.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// See the module header.
+/// One node. See the module header.
 #[derive(Debug)]
 pub struct Etcd {
     data: PathBuf,
     port: u16,
-    peer_port: u16,
-    child: Option<Child>,
+    server: Server,
 }
 
 impl Etcd {
     /// Starts one with its data in the ground, and waits until it answers.
     #[track_caller]
     pub fn start(ground: &Ground) -> Self {
-        // Both at once, so that they differ.
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [port, peer_port] = listeners.map(|listener| listener.local_addr().unwrap().port());
-        let mut etcd = Self {
-            data: ground.at("etcd"),
-            port,
-            peer_port,
-            child: None,
-        };
-        etcd.start_again();
+        let [etcd] = Self::start_cluster(ground, ["etcd"]);
         etcd
+    }
+
+    /// Starts the nodes of one cluster, and waits until all answer.
+    #[track_caller]
+    pub fn start_cluster<const COUNT: usize>(
+        ground: &Ground,
+        names: [&str; COUNT],
+    ) -> [Self; COUNT] {
+        // All at once, so that they differ.
+        let listen = |_: &str| [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let listeners = names.map(listen);
+        let ports = listeners.map(|two| two.map(|one| one.local_addr().unwrap().port()));
+        let peers = names.iter().zip(ports);
+        let peers = peers.map(|(name, [_, port])| format!("{name}=http://127.0.0.1:{port}"));
+        let peers = peers.collect::<Vec<_>>().join(",");
+        let mut number = 0..COUNT;
+        let nodes = names.map(|name| {
+            let ports = ports[number.next().expect("one for each name")];
+            Self::node(ground, name, ports, &peers)
+        });
+        for node in &nodes {
+            node.wait();
+        }
+        nodes
+    }
+
+    fn node(ground: &Ground, name: &str, [port, peer_port]: [u16; 2], peers: &str) -> Self {
+        let data = ground.at(name);
+        let client = format!("http://127.0.0.1:{port}");
+        let peer = format!("http://127.0.0.1:{peer_port}");
+        let words = vec![
+            "etcd".to_owned(),
+            format!("--name={name}"),
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster={peers}"),
+            "--unsafe-no-fsync".to_owned(),
+        ];
+        let server = Server::start(words, ground.at(format!("{name}.log")));
+        Self { data, port, server }
     }
 
     /// Where it answers, as a placement URL.
@@ -45,30 +74,28 @@ impl Etcd {
         format!("etcd://127.0.0.1:{}/holdfast", self.port)
     }
 
-    /// Starts it after it was killed.
+    /// Where it answers, as `HOST:PORT`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it after it was killed, and waits until it answers.
     #[track_caller]
     pub fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it runs");
-        let client = format!("http://127.0.0.1:{}", self.port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let child = Command::new("etcd")
-            .arg("--name=test")
-            .arg(format!("--data-dir={}", self.data.display()))
-            .arg(format!("--listen-client-urls={client}"))
-            .arg(format!("--advertise-client-urls={client}"))
-            .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=test={peer}"))
-            .arg("--unsafe-no-fsync")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap());
-        let since = Instant::now();
-        while !self.answers() {
-            assert!(since.elapsed() < LIMIT, "etcd does not come up");
-            std::thread::yield_now();
-        }
+        self.start_unheard();
+        self.wait();
+    }
+
+    /// Starts it after it was killed. Of a cluster none answers before most of it is up.
+    #[track_caller]
+    pub fn start_unheard(&mut self) {
+        self.server.start_again();
+    }
+
+    /// Waits until it answers.
+    #[track_caller]
+    pub fn wait(&self) {
+        self.server.wait(|| self.answers());
     }
 
     fn answers(&self) -> bool {
@@ -85,23 +112,22 @@ impl Etcd {
 
     /// kill -9.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        self.server.kill();
+    }
+
+    /// Stops it where it is.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.server.thaw();
     }
 
     /// Takes its data away, once it was killed.
     pub fn empty(&self) {
-        assert!(self.child.is_none(), "it runs");
+        assert!(!self.server.is_started(), "it runs");
         fs::remove_dir_all(&self.data).unwrap();
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }

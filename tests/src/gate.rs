@@ -1,18 +1,41 @@
-//! A TCP door before a server. Shut, it refuses who comes and cuts off who is inside; opened again, it lets pass. It can
-//! hold back the answers to what is put: then others see an object well before its writer knows that it stands.
+//! A TCP door before a server. Shut, it refuses who comes and cuts off who is inside; silent, it holds back whatever is said, as
+//! a network does that loses all packets; slow, it lets only so much through; opened again, it lets pass. It can hold
+//! back the answers to what is put: then others see an object well before its writer knows that it stands.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// Most bytes that are carried at once, so that a slow door is slow evenly.
+const CARRIED_BYTES_MAX: usize = 1 << 14;
+
+/// How long a server may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    #[default]
+    Open,
+    Shut,
+    Silent,
+    /// Bytes a second for each connection and direction.
+    Slow(u32),
+}
+
 #[derive(Debug, Default)]
 struct State {
-    is_shut: bool,
+    door: Door,
     hold_puts: Duration,
     inside: Vec<TcpStream>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 /// See the module header.
@@ -20,55 +43,99 @@ struct State {
 pub struct Gate {
     /// `http://HOST:PORT` of the door.
     pub endpoint: String,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
 impl Gate {
     /// An open door before `server`, a URL such as `http://127.0.0.1:5000`.
     pub fn before(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        Self::listening_at("127.0.0.1:0", server).unwrap()
+    }
+
+    /// The same, at an address of one's choice.
+    pub fn listening_at(address: &str, server: &str) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
         let server = server.trim_start_matches("http://").to_owned();
         let gate = Self {
             endpoint,
-            state: Arc::default(),
+            shared: Arc::default(),
         };
         let door = gate.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                door.admit(client, &server);
+                let (door, server) = (door.clone(), server.clone());
+                thread::spawn(move || door.admit(client, &server));
             }
         });
-        gate
+        Ok(gate)
+    }
+
+    /// `HOST:PORT` of the door.
+    pub fn host(&self) -> &str {
+        self.endpoint.trim_start_matches("http://")
     }
 
     /// Holds back each answer to an HTTP PUT for so long.
     pub fn hold_puts(&self, time: Duration) {
-        self.state.lock().unwrap().hold_puts = time;
+        self.shared.state.lock().unwrap().hold_puts = time;
     }
 
     /// Shuts it.
     pub fn shut(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.is_shut = true;
-        for stream in state.inside.drain(..) {
+        self.turn(Door::Shut);
+        for stream in self.shared.state.lock().unwrap().inside.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
+    /// Lets nothing through, and cuts nobody off: what is said meanwhile comes through once it is opened.
+    pub fn silence(&self) {
+        self.turn(Door::Silent);
+    }
+
+    /// Lets so many bytes a second through, of each connection in each direction.
+    pub fn slow(&self, bytes_per_second: u32) {
+        self.turn(Door::Slow(bytes_per_second));
+    }
+
     /// Opens it.
     pub fn open(&self) {
-        self.state.lock().unwrap().is_shut = false;
+        self.turn(Door::Open);
+    }
+
+    fn turn(&self, door: Door) {
+        self.shared.state.lock().unwrap().door = door;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits while it is silent; how it stands then.
+    fn audible(&self) -> Door {
+        let state = self.shared.state.lock().unwrap();
+        let is_silent = |state: &mut State| state.door == Door::Silent;
+        self.shared
+            .changed
+            .wait_while(state, is_silent)
+            .unwrap()
+            .door
     }
 
     fn admit(&self, client: TcpStream, server: &str) {
-        let mut state = self.state.lock().unwrap();
-        if state.is_shut {
+        if self.shared.state.lock().unwrap().door == Door::Shut {
             return;
         }
-        let Ok(upstream) = TcpStream::connect(server) else {
+        // Not under the lock: one that is stopped where it is may not even take a connection.
+        let address = server.to_socket_addrs().ok().and_then(|mut all| all.next());
+        let connect = |address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).ok();
+        let Some(upstream) = address.and_then(connect) else {
             return;
         };
+        let mut state = self.shared.state.lock().unwrap();
+        if state.door == Door::Shut {
+            return;
+        }
+        // Those that have ended are not kept.
+        state.inside.retain(|stream| stream.peer_addr().is_ok());
         for stream in [&client, &upstream] {
             let _ = stream.set_nodelay(true);
             state.inside.push(stream.try_clone().unwrap());
@@ -81,32 +148,37 @@ impl Gate {
         let is_put = Arc::new(AtomicBool::new(false));
         let (noted, door) = (Arc::clone(&is_put), self.clone());
         thread::spawn(move || {
-            carry(forth.0, forth.1, |bytes| {
+            door.carry(forth.0, forth.1, |bytes| {
                 if bytes.starts_with(b"PUT ") {
                     noted.store(true, Ordering::SeqCst);
                 }
             });
         });
+        let door = self.clone();
         thread::spawn(move || {
-            carry(back.0, back.1, |_| {
+            door.carry(back.0, back.1, |_| {
                 if is_put.swap(false, Ordering::SeqCst) {
-                    let time = door.state.lock().unwrap().hold_puts;
+                    let time = door.shared.state.lock().unwrap().hold_puts;
                     thread::sleep(time);
                 }
             });
         });
     }
-}
 
-/// Carries bytes, each time after `look` has seen them, until one side ends; then ends both.
-fn carry(mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8])) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(read) = from.read(&mut buffer) {
-        look(&buffer[..read]);
-        if read == 0 || to.write_all(&buffer[..read]).is_err() {
-            break;
+    /// Carries bytes, each time after `look` has seen them, until one side ends; then ends both.
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8])) {
+        let mut buffer = vec![0; CARRIED_BYTES_MAX];
+        while let Ok(read) = from.read(&mut buffer) {
+            look(&buffer[..read]);
+            if let Door::Slow(bytes_per_second) = self.audible() {
+                let share = read as f64 / f64::from(bytes_per_second);
+                thread::sleep(Duration::from_secs_f64(share));
+            }
+            if read == 0 || to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
         }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
     }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
 }

@@ -12,6 +12,11 @@ impl Noise {
 
     /// A seed from `HOLDFAST_TEST_SEED`, or a fresh one. It is printed, so that a failure can be had again.
     pub fn seeded(what: &str) -> Self {
+        Self::seeded_as(what).0
+    }
+
+    /// The same, and the seed.
+    pub fn seeded_as(what: &str) -> (Self, u64) {
         let given = std::env::var("HOLDFAST_TEST_SEED").ok();
         let seed = given.map_or_else(
             || {
@@ -21,7 +26,7 @@ impl Noise {
             |text| text.parse().unwrap(),
         );
         println!("{what}: HOLDFAST_TEST_SEED={seed}");
-        Self(seed)
+        (Self(seed), seed)
     }
 
     /// A number.

@@ -30,6 +30,8 @@ pub(crate) enum Task {
     /// Simulate histories with faults under seeds, and check that nothing is lost: `--seed`, `--histories`, `--minutes`,
     /// `--trace`, `--without GUARD`; see `--help` of it.
     Sim(SimOptions),
+    /// Run etcd, S3 servers, coordinators and agents under faults drawn from a seed, and check that nothing is lost.
+    Chaos(ChaosOptions),
     /// Check the rules that no compiler checks: dependency arrows, docs, file sizes and names.
     Tidy,
     /// Everything that a change has to pass: fmt, clippy, test, doc, deny, tidy.
@@ -88,6 +90,19 @@ pub(crate) struct SimOptions {
     /// What `holdfast-sim` is given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChaosOptions {
+    /// How long things go wrong in each run.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) minutes: u32,
+    /// What is drawn from; each further run has the next number. By default each draws its own.
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// How many runs, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) runs: u32,
 }
 
 #[derive(Args, Debug)]

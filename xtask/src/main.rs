@@ -1,10 +1,11 @@
-//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `dev-cluster`, `demo`, `sim`, `tidy`, `ci`.
+//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `dev-cluster`, `demo`, `sim`, `chaos`, `tidy`, `ci`.
 //!
 //! This is the first thing that is built on a fresh machine, so it depends on little and on nothing
 //! that needs protoc. It installs what a step needs, starts the servers that tests talk to, and
 //! leaves nothing behind when it ends: neither after a failure nor after Ctrl-C.
 
 mod cargo;
+mod chaos;
 mod ci;
 mod cli;
 mod demo;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::DevCluster => servers::dev_cluster::run(&runner, &repository),
         Task::Demo(options) => demo::run(&runner, &repository, &options),
         Task::Sim(options) => sim::run(&runner, &repository, &options),
+        Task::Chaos(options) => chaos::run(&runner, &repository, &options),
         Task::Tidy => tidy::run(&runner, &repository),
         Task::Ci(options) => ci::run(&runner, &repository, &options),
     }

@@ -5,6 +5,7 @@
 
 mod azure;
 mod certificates;
+mod chaos;
 mod cluster;
 mod cuts;
 mod damage;
