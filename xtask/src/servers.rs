@@ -75,7 +75,7 @@ impl Servers {
         let scratch = Scratch::create()?;
         // The slow one comes up while the others do so by themselves.
         let mut etcd = Etcd::start(scratch.path())?;
-        let mut moto = Moto::start(scratch.path(), &python)?;
+        let mut moto = Moto::start(repository, scratch.path(), &python)?;
         let mut azurite = Azurite::start(scratch.path(), programs)?;
         let scripts = python.parent().context("python lies in no folder")?;
         let mut careless = Careless::start(scratch.path(), scripts, programs)?;

@@ -32,8 +32,8 @@ pub(crate) fn run(runner: &Runner, repository: &Repository) -> anyhow::Result<()
     let scratch = Scratch::create()?;
     let mut etcds = Etcd::start_three(scratch.path())?;
     let mut motos = [
-        Moto::start_as("s3-onsite", scratch.path(), &python)?,
-        Moto::start_as("s3-offsite", scratch.path(), &python)?,
+        Moto::start_as("s3-onsite", repository, scratch.path(), &python)?,
+        Moto::start_as("s3-offsite", repository, scratch.path(), &python)?,
     ];
     for etcd in &mut etcds {
         etcd.wait(runner)?;

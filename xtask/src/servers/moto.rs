@@ -1,7 +1,9 @@
-//! moto: an S3 server in Python. It checks no signatures, but its create-only put is a true one.
+//! moto: an S3 server in Python. It checks no signatures. Its create-only put is a true one only since
+//! `xtask/python/moto_server.py` orders creates.
 
 use std::path::Path;
 
+use crate::repository::Repository;
 use crate::runner::Runner;
 use crate::servers::server::Server;
 use crate::servers::{http, ports};
@@ -13,27 +15,30 @@ pub(crate) struct Moto {
 }
 
 impl Moto {
-    pub(crate) fn start(scratch: &Path, python: &Path) -> anyhow::Result<Self> {
-        Self::start_as("moto", scratch, python)
+    pub(crate) fn start(
+        repository: &Repository,
+        scratch: &Path,
+        python: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start_as("moto", repository, scratch, python)
     }
 
     /// Starts one under a name of its own, beside others.
     pub(crate) fn start_as(
         name: &'static str,
+        repository: &Repository,
         scratch: &Path,
         python: &Path,
     ) -> anyhow::Result<Self> {
         let [port] = ports::free()?;
+        let script = repository.root().join("xtask/python/moto_server.py");
         let arguments = [
-            "-m",
-            "moto.server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
+            script.display().to_string(),
+            "127.0.0.1".to_owned(),
+            port.to_string(),
         ];
         let program = python.display().to_string();
-        let server = Server::start(name, scratch, &program, &arguments.map(str::to_owned))?;
+        let server = Server::start(name, scratch, &program, &arguments)?;
         Ok(Self { server, port })
     }
 
