@@ -43,7 +43,7 @@ pub async fn carry_out(
     let _changing = node.changing_now(id).await;
     // ORDER: looked at once more under the lock. Two who ask at the same time would else act on one plan: the second would
     // seal, as the old primary, a site that follows the first one's by now.
-    let slot = &node.reach_slot(&id.to_string()).await?;
+    let slot = &node.reach_slot_now(&id.to_string()).await?;
     let plan = &plan(node, slot, to).await?;
     if plan.from != seen.from || (seen.loses_nothing && !plan.loses_nothing) {
         return Err(Error::Invalid(format!(

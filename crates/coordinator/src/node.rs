@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use holdfast_context::Context;
+use holdfast_context::{Context, Latest};
 use holdfast_format::{Certificate, SecretKey, SiteName, VaultHeader, VaultId};
 use holdfast_placement::{CoordinatorInfo, LeaseId, Owner, Placement, VaultEntry};
 use holdfast_store::OpenSites;
@@ -100,6 +100,15 @@ impl Slot {
             .is_some_and(|(since, pause)| since.elapsed() < pause)
     }
 
+    /// Whether it is open nowhere, as far as is known here, and soon will be: nobody has failed to open it.
+    fn changes_hands(&self, own: &str) -> bool {
+        let open = self.vault.as_ref();
+        let is_open = open.is_some_and(|vault| !vault.stop.is_cancelled());
+        let owner = self.owner.as_ref();
+        let is_elsewhere = owner.is_some_and(|owner| owner.coordinator != own);
+        !is_open && !is_elsewhere && self.tried.is_none()
+    }
+
     /// The coordinator that owns it; empty if none is known to.
     pub fn owner_name(&self) -> String {
         let owner = self.owner.as_ref();
@@ -126,6 +135,8 @@ pub struct Node {
     pub stop: CancellationToken,
     lease: RwLock<LeaseId>,
     vaults: RwLock<BTreeMap<VaultId, Slot>>,
+    /// Vaults were taken, given up, or not to be opened, here or elsewhere.
+    pub(crate) changed: Latest<()>,
     pub(crate) placing: Placing,
     pub(crate) standby: Standby,
     pub(crate) watchman: Watchman,
@@ -133,6 +144,9 @@ pub struct Node {
 
 /// How long a stop waits for requests to sites that are under way.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A request waits so long for a vault that changes hands.
+const CHANGES_HANDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a start waits for the first look.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -177,6 +191,7 @@ impl Node {
             stop,
             lease: RwLock::new(lease),
             vaults: RwLock::default(),
+            changed: Latest::new(()),
             placing: Placing::default(),
             standby: Standby::default(),
             watchman: Watchman::default(),
@@ -270,8 +285,27 @@ impl Node {
         }
     }
 
-    /// A vault that is owned here, or that no coordinator owns.
+    /// A vault that is owned here, or that no coordinator owns. One that changes hands just now is waited for: whoever asks should
+    /// not have to ask again.
     pub(crate) async fn reach_slot(&self, name: &str) -> Result<Slot> {
+        let mut changed = self.changed.watch();
+        let until = Instant::now() + CHANGES_HANDS_WITHIN;
+        loop {
+            let slot = self.reach_slot_now(name).await?;
+            if !slot.changes_hands(&self.options.name) {
+                return Ok(slot);
+            }
+            if !matches!(
+                tokio::time::timeout_at(until, changed.changed()).await,
+                Ok(Ok(()))
+            ) {
+                return Ok(slot);
+            }
+        }
+    }
+
+    /// The same as it is now.
+    pub(crate) async fn reach_slot_now(&self, name: &str) -> Result<Slot> {
         let slot = match self.find(name) {
             Ok(slot) => slot,
             // ORDER: one that was created elsewhere a moment ago is not told missing: that would end a session that resumes.
@@ -361,6 +395,7 @@ impl Node {
             ..Slot::found(vault.header.clone(), primary, String::new())
         };
         self.slots().insert(id, slot);
+        self.changed.set(());
         self.register_vault(vault).await;
     }
 

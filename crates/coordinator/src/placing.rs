@@ -160,6 +160,8 @@ impl Node {
                     owned.stop.cancel();
                 }
                 slot.set_owner(owner, &self.options.name);
+                drop(slots);
+                self.changed.set(());
                 self.standby.grown(vault);
                 is_free
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use holdfast_format::SiteName;
-use holdfast_store::{Kind, OpenSites, Opened};
+use holdfast_store::{Kind, OpenSites, Opened, Opening};
 
 use crate::error::{Error, Result};
 
@@ -101,8 +101,12 @@ impl Sites {
         {
             return Ok(opened.clone());
         }
-        let create = !known.held && known.opened.is_none();
-        let opened = self.opener.open(name, &known.url, create).await;
+        let how = match (&known.opened, known.held) {
+            (Some(_), _) => Opening::Again,
+            (None, true) => Opening::Known,
+            (None, false) => Opening::New,
+        };
+        let opened = self.opener.open(name, &known.url, how).await;
         let mut sites = self.write();
         let Some(slot) = sites.get_mut(name) else {
             return Err(Error::Missing(format!("site {name}")));

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use holdfast_context::Context;
 use holdfast_format::{Fact, ObjectName, Record, Sealed, SiteName};
 use holdfast_store::{
-    Counters, Error, Kind, ObjectInfo, OpenSites, Opened, Put, Result, Site, SiteReader, Space,
-    Sweeper,
+    Counters, Error, Kind, ObjectInfo, OpenSites, Opened, Opening, Put, Result, Site, SiteReader,
+    Space, Sweeper,
 };
 
 use crate::clock::SimClock;
@@ -42,7 +42,7 @@ pub struct Links {
 
 #[async_trait]
 impl OpenSites for Links {
-    async fn open(&self, name: &SiteName, _: &str, create: bool) -> Result<Opened> {
+    async fn open(&self, name: &SiteName, _: &str, how: Opening) -> Result<Opened> {
         let found = self.disks.iter().find(|disk| disk.site_name() == name);
         let disk = found
             .ok_or_else(|| Error::new(Kind::Invalid, format!("opening site {name}"), "unknown"))?;
@@ -51,7 +51,7 @@ impl OpenSites for Links {
             disk: disk.clone(),
             mark: None,
         };
-        let mark = || Ok(disk.mark(create));
+        let mark = || Ok(disk.mark(how == Opening::New));
         let (mark, _) = link.call(Call::List, "open", "open", mark).await?;
         link.mark = Some(mark.ok_or_else(|| link.error("opening", "it", "it is no site"))?);
         let link = Arc::new(link);

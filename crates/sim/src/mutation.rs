@@ -13,7 +13,7 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::SealBeforeClaim, 1, "I8"),
     (Guard::ClaimProven, 3, "I8"),
     (Guard::OutcomeSettled, 138, "liveness"),
-    (Guard::PackBeforeRecord, 13, "liveness"),
+    (Guard::PackBeforeRecord, 23, "liveness"),
     (Guard::KeyBeforeRecord, 172, "liveness"),
     (Guard::PromisesKept, 3, "promise"),
     (Guard::MarkBroughtUpToDate, 58, "promise"),
@@ -37,7 +37,7 @@ pub const FOUND_BESIDE: &[(Guard, &[Guard], u64, &str)] = &[(
         Guard::ChildrenFirst,
         Guard::CommitChecked,
     ],
-    68,
+    127,
     "I1",
 )];
 

@@ -20,7 +20,7 @@ mod url;
 
 pub use counters::Counters;
 pub use error::{Error, Kind, Result};
-pub use open::{ByUrl, OpenSites, open_for_reading, open_for_writing};
+pub use open::{ByUrl, OpenSites, Opening, open_for_reading, open_for_writing};
 pub use options::SiteOptions;
 pub use probe::probe;
 pub use site::{ObjectInfo, Opened, Put, Site, SiteReader, Space, Sweeper};

@@ -12,16 +12,27 @@ use crate::error::Result;
 use crate::file::FileSite;
 use crate::memory::MemorySite;
 use crate::options::SiteOptions;
-use crate::probe::probe;
+use crate::probe::{probe, prove_again};
 use crate::site::{Opened, Site, SiteReader, Sweeper};
 use crate::url::SiteUrl;
 
 /// Opens sites for a coordinator: by URL in production, worlds of its own in a simulation.
 #[async_trait]
 pub trait OpenSites: Debug + Send + Sync {
-    /// A site opened for writing, and the right to delete there. Without `create` it must be a site already. Errors as
-    /// [`open_for_writing`].
-    async fn open(&self, name: &SiteName, url: &str, create: bool) -> Result<Opened>;
+    /// A site opened for writing, and the right to delete there. Errors as [`open_for_writing`].
+    async fn open(&self, name: &SiteName, url: &str, how: Opening) -> Result<Opened>;
+}
+
+/// What is known of a site that is opened for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Nothing: what is absent or empty may become a new site.
+    New,
+    /// It must be a site already.
+    Known,
+    /// The same, and this process had it open before, so that its creates were proven by a race. One that errs now and then would
+    /// hardly ever get through that again.
+    Again,
 }
 
 /// Opens sites by their URLs, and probes each.
@@ -35,12 +46,17 @@ pub struct ByUrl {
 
 #[async_trait]
 impl OpenSites for ByUrl {
-    async fn open(&self, name: &SiteName, url: &str, create: bool) -> Result<Opened> {
+    async fn open(&self, name: &SiteName, url: &str, how: Opening) -> Result<Opened> {
         let options = SiteOptions {
-            create,
+            create: how == Opening::New,
             ..self.options.clone()
         };
-        open_for_writing(&self.context, name.clone(), url, &options).await
+        let opened = open_unproven(&self.context, name.clone(), url, &options).await?;
+        match how {
+            Opening::Again => prove_again(&self.context, &opened).await?,
+            Opening::New | Opening::Known => probe(&self.context, &opened).await?,
+        }
+        Ok(opened)
     }
 }
 
@@ -55,16 +71,25 @@ pub async fn open_for_writing(
     url: &str,
     options: &SiteOptions,
 ) -> Result<Opened> {
-    let opened = match url.parse()? {
+    let opened = open_unproven(context, name, url, options).await?;
+    probe(context, &opened).await?;
+    Ok(opened)
+}
+
+async fn open_unproven(
+    context: &Context,
+    name: SiteName,
+    url: &str,
+    options: &SiteOptions,
+) -> Result<Opened> {
+    Ok(match url.parse()? {
         SiteUrl::File { path } if options.create => {
             both(FileSite::create(context, name, &path).await?)
         }
         SiteUrl::File { path } => both(FileSite::open_again(context, name, &path).await?),
         SiteUrl::Memory { name: key } => both(MemorySite::create(context, name, &key)),
         SiteUrl::Bucket(url) => both(BucketSite::open(context, name, &url, options)?),
-    };
-    probe(context, &opened).await?;
-    Ok(opened)
+    })
 }
 
 /// Opens a site for reading. Never writes, probes or creates anything; a `file:` folder must be there and hold a

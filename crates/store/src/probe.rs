@@ -34,13 +34,24 @@ const DEBRIS_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Everything that a probe makes starts with this.
 const PREFIX: &str = "holdfast-probe/";
 
+/// Probes a site that was probed before in this process: whether it answers, takes a create, and refuses a second one.
+pub(crate) async fn prove_again(context: &Context, opened: &Opened) -> Result<()> {
+    let name = ObjectName::probe(&format!("{}-again", scratch_id(context)))
+        .map_err(|error| Error::new(Kind::Bug, "probing a site", error.to_string()))?;
+    let found = create_over(&opened.site, &name).await;
+    let swept = opened.sweeper.delete(&name).await;
+    found?;
+    swept.map(drop)
+}
+
+fn scratch_id(context: &Context) -> String {
+    let random = context.random::<16>();
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Probes a site. Leaves nothing behind, and on success tells nothing but that.
 pub async fn probe(context: &Context, opened: &Opened) -> Result<()> {
-    let id: String = context
-        .random::<16>()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = scratch_id(context);
     let mut made = Vec::new();
     let found = rounds(context, &opened.site, &id, &mut made).await;
     let swept = join_all(made.iter().map(|name| opened.sweeper.delete(name))).await;

@@ -71,6 +71,7 @@ impl Node {
                 slot.tried = Some((Instant::now(), pause.min(RETRY_MAX)));
                 was_reserved = !matches!(error, Error::Elsewhere(_));
             }
+            self.changed.set(());
             // Another coordinator may reach a site that this one does not.
             if was_reserved {
                 self.release(id).await;
