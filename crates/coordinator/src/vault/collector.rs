@@ -125,7 +125,7 @@ impl Message<Collect> for Collector {
             reply,
         } = message;
         let run = Run {
-            vault: vault.clone(),
+            vault,
             who,
             progress,
         };
@@ -134,9 +134,6 @@ impl Message<Collect> for Collector {
             Work::Plan => run.collect(true).await,
             Work::All => run.collect(false).await,
         };
-        if matches!(result, Ok(true)) && what != Work::Plan {
-            vault.upkeep.collected(vault.context.now_millis());
-        }
         if let Err(error) = &result {
             tracing::warn!(%error, "the collection ended early; nothing was deleted that was not condemned");
         }
@@ -244,6 +241,13 @@ impl Run {
         let _ = self.progress.send(progress).await;
     }
 
+    /// ORDER: noted before it is told, so that whoever heard of it finds it in the metrics.
+    async fn done(&self, report: Report) {
+        let vault = &self.vault;
+        vault.upkeep.collected(vault.context.now_millis());
+        self.tell(Progress::Done(report)).await;
+    }
+
     /// Sweeps what waits, and says when it is done.
     async fn sweep_all(&self) -> Result<bool> {
         let waiting = Waiting::of(&self.vault.state());
@@ -254,7 +258,7 @@ impl Run {
                 packs_condemned: waiting.packs.len() as u64,
                 ..Report::default()
             };
-            self.tell(Progress::Done(report)).await;
+            self.done(report).await;
         }
         Ok(done)
     }
@@ -312,7 +316,7 @@ impl Run {
         }
         let done = self.sweep().await?;
         if done {
-            self.tell(Progress::Done(report)).await;
+            self.done(report).await;
         }
         Ok(done)
     }
