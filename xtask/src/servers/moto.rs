@@ -1,4 +1,5 @@
-//! moto: an S3 server in Python. It checks no signatures, but its create-only put is a true one.
+//! moto: an S3 server in Python. It checks no signatures. It refuses a create-only put over what is there, but looks first and
+//! writes then: of two at the same moment both may win, so a vault there is for one coordinator at a time.
 
 use std::path::Path;
 
