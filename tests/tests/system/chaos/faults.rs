@@ -82,7 +82,7 @@ impl<'s> Faults<'s> {
 
     /// Starts again whichever coordinator has ended by itself, and hears out people whose commands have ended.
     pub(super) fn look_after(&mut self) {
-        for number in 0..COORDINATORS.len() {
+        for (number, name) in COORDINATORS.into_iter().enumerate() {
             if self.is_down[number] {
                 continue;
             }
@@ -93,10 +93,8 @@ impl<'s> Faults<'s> {
                     .rev()
                     .find(|line| line.starts_with("holdfast: "));
                 let told = last.unwrap_or_default().to_owned();
-                self.story.tell(
-                    COORDINATORS[number],
-                    format_args!("ended by itself, {status}: {told}"),
-                );
+                self.story
+                    .tell(name, format_args!("ended by itself, {status}: {told}"));
                 self.story.count("coordinators that ended by themselves");
                 self.ended[number] = Some(Instant::now());
             }

@@ -80,3 +80,33 @@ pub(super) fn may_be_missing(entry: &Entry, all: &[Entry], listed: &[String]) ->
     });
     entry.may_go || newer.count() >= KEPT
 }
+
+#[test]
+fn what_is_missing_or_wrong_is_told() {
+    let entry = |number| Entry {
+        vault: "db",
+        source: "source".into(),
+        number,
+        content: Content::Stream(blake3::hash(b"right")),
+        told: Some(Told {
+            id: number.to_string(),
+            is_protected: false,
+        }),
+        may_go: false,
+    };
+    let mut all: Vec<Entry> = (0..=KEPT).map(entry).collect();
+    assert!(may_be_missing(&all[0], &all, &[]), "it may have expired");
+    assert!(!may_be_missing(&all[1], &all, &[]));
+    all[KEPT].told = None;
+    assert!(
+        !may_be_missing(&all[0], &all, &[]),
+        "that one may never have come"
+    );
+    assert!(may_be_missing(&all[0], &all, &[all[KEPT].tag()]));
+    let target = tempfile::tempdir().unwrap();
+    assert!(all[0].compare(target.path()).is_err());
+    fs::write(target.path().join("stdin"), b"wrong").unwrap();
+    assert!(all[0].compare(target.path()).is_err());
+    fs::write(target.path().join("stdin"), b"right").unwrap();
+    assert_eq!(all[0].compare(target.path()), Ok(()));
+}
