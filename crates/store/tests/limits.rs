@@ -25,7 +25,7 @@ fn body(bytes: usize) -> Sealed {
 
 #[tokio::test]
 async fn the_log_goes_ahead_of_packs_in_both_directions() {
-    let bucket = Bucket::of_moto("holdfast-limits").await;
+    let bucket = Bucket::of_server();
     let context = Context::system();
     let quick = bucket.open(&context, &bucket.options()).await;
     let pack = name("v/packs/00000000000000000001-a/0000000001");
@@ -67,7 +67,7 @@ async fn the_log_goes_ahead_of_packs_in_both_directions() {
 
 #[tokio::test]
 async fn what_goes_in_pieces_arrives_whole() {
-    let bucket = Bucket::of_moto("holdfast-limits").await;
+    let bucket = Bucket::of_server();
     let context = Context::system();
     let limits = "&upload_max=64MiB/s&download_max=64MiB/s";
     let opened = bucket.open_with(&context, &bucket.options(), limits).await;
@@ -83,7 +83,7 @@ async fn what_goes_in_pieces_arrives_whole() {
 
 #[tokio::test]
 async fn a_pack_that_two_write_goes_once() {
-    let bucket = Bucket::of_moto("holdfast-limits").await;
+    let bucket = Bucket::of_server();
     let opened = bucket.open(&Context::system(), &bucket.options()).await;
     for bytes in [1 << 20, (17 << 20) + 3] {
         let pack = name(&format!("v/packs/00000000000000000001-c/{bytes}"));
@@ -157,7 +157,7 @@ async fn a_server_that_is_overloaded_is_not_asked_five_times_as_much() {
 
 #[tokio::test]
 async fn bytes_and_requests_are_counted_by_kind() {
-    let bucket = Bucket::of_moto("holdfast-limits").await;
+    let bucket = Bucket::of_server();
     let opened = bucket.open(&Context::system(), &bucket.options()).await;
     let before = opened.site.counters();
     opened
