@@ -15,6 +15,9 @@ const CARRIED_BYTES_MAX: usize = 1 << 14;
 /// How long a server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long what is to be sent is waited for.
+const SENT_LIMIT: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Door {
     #[default]
@@ -30,6 +33,8 @@ struct State {
     door: Door,
     hold_puts: Duration,
     inside: Vec<TcpStream>,
+    /// Bytes that were carried to the server.
+    sent: u64,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +79,18 @@ impl Gate {
     /// `HOST:PORT` of the door.
     pub fn host(&self) -> &str {
         self.endpoint.trim_start_matches("http://")
+    }
+
+    /// Waits until so many bytes were carried to the server.
+    #[track_caller]
+    pub fn wait_sent(&self, bytes: u64) {
+        let state = self.shared.state.lock().unwrap();
+        let is_short = |state: &mut State| state.sent < bytes;
+        let changed = &self.shared.changed;
+        let (state, waited) = changed
+            .wait_timeout_while(state, SENT_LIMIT, is_short)
+            .unwrap();
+        assert!(!waited.timed_out(), "only {} bytes were sent", state.sent);
     }
 
     /// Holds back each answer to an HTTP PUT for so long.
@@ -152,6 +169,8 @@ impl Gate {
                 if bytes.starts_with(b"PUT ") {
                     noted.store(true, Ordering::SeqCst);
                 }
+                door.shared.state.lock().unwrap().sent += bytes.len() as u64;
+                door.shared.changed.notify_all();
             });
         });
         let door = self.clone();

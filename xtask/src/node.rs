@@ -32,6 +32,8 @@ pub(crate) fn ensure(runner: &Runner, repository: &Repository) -> anyhow::Result
     fs::write(&copy, &manifest).with_context(|| format!("cannot write {}", copy.display()))?;
     eprintln!("installing npm packages in {}", folder.display());
     let mut install = Command::new(npm);
+    // What is printed is for whoever asked for servers.
+    install.stdout(std::io::stderr());
     install.current_dir(&folder).args([
         "install",
         "--no-audit",

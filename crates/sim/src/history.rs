@@ -454,6 +454,11 @@ fn roll_back(world: &World, site: &str) {
     world.watch.rolled_back(disk);
     disk.roll_back();
     world.trace.count("fault: RollBack");
+    // A record that is gone is met at the next one. A pack that no record named yet is missed by nobody before it is read: that is
+    // rot, and the scrubber's to find.
+    if !needed.iter().any(|name| name.contains("/log/")) {
+        world.trace.count("fault: RotRolledBack");
+    }
     world.trace.say(
         "history",
         format_args!("{site} lacks {} objects now", needed.len()),

@@ -195,6 +195,28 @@ fn no_backup_fails_while_all_coordinators_are_restarted_in_turn() {
 }
 
 /// Two vaults that lose nothing, one that does not have the site.
+#[test]
+fn a_question_that_breaks_is_asked_of_the_next() {
+    let ground = Ground::new();
+    let (cluster, _) = with_vault(&ground);
+    // It takes connections and answers nothing.
+    let broken = ground.at("broken.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&broken).unwrap();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Read::read(&mut stream, &mut [0; 1024]).unwrap()
+    });
+    let given = format!(
+        "unix:{},{}",
+        broken.display(),
+        cluster.coordinators[0].socket_url()
+    );
+    let user = ground.user().with("HOLDFAST_COORDINATOR", given);
+    let listed = user.json(0, &["vault", "list"]);
+    assert_eq!(listed[0]["name"], "db");
+    assert!(asked.join().unwrap() > 0, "it was asked first");
+}
+
 /// The primary that the owner of a vault shows.
 fn primary(cluster: &Cluster, vault: &str) -> String {
     let listed = cluster.user().json(0, &["vault", "list"]);

@@ -71,7 +71,7 @@ fn one_id_finds_a_session_on_both_sides() {
     let more = ["--source", "files", &tree, "--limit-rate", "300KiB"];
     let running = agent.start(&[&words[..], &more].concat());
     // The stream is cut in the middle: the session goes on in another one, under the same id.
-    wait_for_words(&coordinator, "a session is open");
+    gate.wait_sent(600_000);
     gate.shut();
     wait_for_words(&coordinator, "a session's stream ended");
     gate.open();

@@ -4,7 +4,8 @@
 //! learns, all go by.
 //!
 //! A request of one message that is answered with `ELSEWHERE` is asked again there, unseen by whoever asked. A stream cannot be:
-//! its owner calls [`Route::turn`] and opens another. What broke on its way is never asked again here: it may have been done.
+//! its owner calls [`Route::turn`] and opens another. A question that changes nothing and breaks on its way is asked of the next
+//! coordinator that was given; anything else that broke is never asked again here: it may have been done.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -28,6 +29,17 @@ const TURNS_MAX: usize = 4;
 
 /// Calls whose requests are streams.
 const STREAMS: [&str; 2] = ["/holdfast.v1.Backup/Session", "/holdfast.v1.Restore/Fetch"];
+
+/// Calls that change nothing.
+const QUESTIONS: [&str; 7] = [
+    "/holdfast.v1.Operations/Status",
+    "/holdfast.v1.Restore/ListSnapshots",
+    "/holdfast.v1.Retention/ListHolds",
+    "/holdfast.v1.Vaults/Describe",
+    "/holdfast.v1.Vaults/GetKeyObject",
+    "/holdfast.v1.Vaults/GetVault",
+    "/holdfast.v1.Vaults/ListVaults",
+];
 
 /// See the module header.
 #[derive(Debug, Clone)]
@@ -186,14 +198,20 @@ impl Route {
     async fn send(self, request: http::Request<Body>) -> Sent {
         let mut at = self.now();
         if STREAMS.contains(&request.uri().path()) {
-            return Ok(tower_ready(&mut at.channel).await?.call(request).await?);
+            return Ok(ask(&mut at.channel, request).await?);
         }
         let (head, body) = request.into_parts();
         let body: Bytes = body.collect().await?.to_bytes();
         for _ in 0..TURNS_MAX {
             let request =
                 http::Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
-            let answer = tower_ready(&mut at.channel).await?.call(request).await?;
+            let answer = match ask(&mut at.channel, request).await {
+                Err(_) if QUESTIONS.contains(&head.uri.path()) && self.next().await => {
+                    at = self.now();
+                    continue;
+                }
+                answer => answer?,
+            };
             // A refusal that comes before any answer stands in the headers.
             let status = Status::from_header_map(answer.headers());
             let elsewhere = status.filter(|status| Reason::of(status) == Reason::Elsewhere);
@@ -238,12 +256,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 type Sent = std::result::Result<http::Response<Body>, StdError>;
 
-/// Waits until a channel takes a request.
-async fn tower_ready(
+async fn ask(
     channel: &mut Channel,
-) -> std::result::Result<&mut Channel, tonic::transport::Error> {
+    request: http::Request<Body>,
+) -> std::result::Result<http::Response<Body>, tonic::transport::Error> {
     std::future::poll_fn(|context| channel.poll_ready(context)).await?;
-    Ok(channel)
+    channel.call(request).await
 }
 
 impl Service<http::Request<Body>> for Route {
