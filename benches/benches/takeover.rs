@@ -148,7 +148,7 @@ async fn round(context: &Context, cluster: &mut Cluster, bundle: &Bundle, kind: 
     }
     let sink = Arc::new(open(context, cluster, bundle).await);
     let progress = sink.progress();
-    let feeding = tokio::spawn(feed(context.clone(), sink.clone(), bundle.clone()));
+    let feeding = context.spawn(feed(context.clone(), sink.clone(), bundle.clone()));
     beyond(&progress, SWING_BYTES).await;
     cluster.coordinators[owner].kill();
     let killed = Instant::now();

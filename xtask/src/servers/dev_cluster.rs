@@ -77,8 +77,12 @@ pub(crate) fn run(runner: &Runner, repository: &Repository) -> anyhow::Result<()
     let urls = ports.map(|port| format!("http://127.0.0.1:{port}"));
     println!("export HOLDFAST_COORDINATOR={}", quoted(&urls.join(",")));
     println!("export PATH={}:$PATH", quoted(&folder_of(&binary)));
-    eprintln!("{}", plan.told(&motos, &coordinators));
-    runner.wait_for_interrupt(|| etcds.iter_mut().try_for_each(Etcd::check))
+    for etcd in &etcds {
+        plan.write_etcd(etcd)?;
+    }
+    eprintln!("{}", plan.told(&etcds, &motos, &coordinators));
+    // Whatever is killed is meant to be.
+    runner.wait_for_interrupt(|| Ok(()))
 }
 
 /// What a coordinator is started with.
@@ -104,12 +108,18 @@ impl Plan<'_> {
             quoted(&self.sites[0]),
             quoted(&self.sites[1]),
         );
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+        write_script(&path, &text)?;
         Ok(path)
     }
 
-    fn told(&self, motos: &[Moto; 2], coordinators: &[Server]) -> String {
+    /// A script that starts an etcd node again.
+    fn write_etcd(&self, etcd: &Etcd) -> anyhow::Result<()> {
+        let words: Vec<String> = etcd.arguments().iter().map(|word| quoted(word)).collect();
+        let text = format!("#!/bin/sh\nexec etcd {} 2> /dev/null\n", words.join(" "));
+        write_script(&self.folder.join(format!("start-{}", etcd.name())), &text)
+    }
+
+    fn told(&self, etcds: &[Etcd; 3], motos: &[Moto; 2], coordinators: &[Server]) -> String {
         let mut text = format!(
             "everything lies in {} and is gone after Ctrl-C. Processes:\n",
             self.folder.display()
@@ -121,6 +131,14 @@ impl Plan<'_> {
                 self.folder.display()
             );
         }
+        for etcd in etcds {
+            text += &format!(
+                "  {name}: {}; its data lies in {folder}/{name}; after a kill start it again with {folder}/start-{name} &\n",
+                etcd.pid(),
+                name = etcd.name(),
+                folder = self.folder.display()
+            );
+        }
         for (site, moto) in ["onsite", "offsite"].iter().zip(motos) {
             text += &format!(
                 "  S3 server of {site}: {}; kill -STOP cuts it off, kill -CONT brings it back\n",
@@ -129,6 +147,12 @@ impl Plan<'_> {
         }
         text + "paste the two export lines into another shell, then: holdfast vault create db --sites onsite,offsite --identity-out identity"
     }
+}
+
+fn write_script(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    Ok(())
 }
 
 fn site(endpoint: &str, bucket: &str) -> String {

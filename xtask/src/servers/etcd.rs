@@ -12,6 +12,8 @@ const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 pub(crate) struct Etcd {
     server: Server,
     port: u16,
+    name: &'static str,
+    arguments: Vec<String>,
 }
 
 impl Etcd {
@@ -60,7 +62,25 @@ impl Etcd {
             format!("--initial-cluster={}", cluster.join(",")),
         ];
         let server = Server::start(name, scratch, "etcd", &arguments)?;
-        Ok(Self { server, port })
+        Ok(Self {
+            server,
+            port,
+            name,
+            arguments: arguments.to_vec(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it was started with.
+    pub(crate) fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     pub(crate) fn wait(&mut self, runner: &Runner) -> anyhow::Result<()> {
