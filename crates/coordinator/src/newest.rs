@@ -28,7 +28,7 @@ impl Node {
         &self,
         id: VaultId,
         only: Option<&SiteName>,
-        kept: Option<State>,
+        kept: Option<Arc<State>>,
     ) -> Result<Newest> {
         let seen = self.look_around(id, only, kept).await;
         let damaged = match &seen {
@@ -70,7 +70,7 @@ impl Node {
         &self,
         id: VaultId,
         only: Option<&SiteName>,
-        kept: Option<State>,
+        kept: Option<Arc<State>>,
     ) -> Result<Around> {
         let cache = self.cache_of(id);
         let mut newest: Option<(Arc<dyn SiteReader>, State)> = None;
@@ -87,7 +87,7 @@ impl Node {
                 }
             };
             // One site's fold serves for the next: most of the history is at both.
-            let before = newest.as_ref().map(|(_, state)| state).or(kept.as_ref());
+            let before = newest.as_ref().map(|(_, state)| state).or(kept.as_deref());
             match open_state_from(&site, id, &cache, before).await {
                 Ok(state) => {
                     newest = Some(match newest {

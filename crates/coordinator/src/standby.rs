@@ -29,7 +29,7 @@ const SETTLED_CHUNKS: usize = 1 << 17;
 /// See the module header.
 #[derive(Debug, Default)]
 pub(crate) struct Standby {
-    folds: Mutex<BTreeMap<VaultId, State>>,
+    folds: Mutex<BTreeMap<VaultId, Arc<State>>>,
     behind: Mutex<BTreeSet<VaultId>>,
     wake: Notify,
 }
@@ -43,13 +43,13 @@ impl Standby {
     }
 
     /// The fold of a vault that is about to be taken.
-    pub(crate) fn fold(&self, vault: VaultId) -> Option<State> {
+    pub(crate) fn fold(&self, vault: VaultId) -> Option<Arc<State>> {
         lock(&self.folds).get(&vault).cloned()
     }
 
     /// Something of a vault's fold, if there is one.
     pub(crate) fn look<T>(&self, vault: VaultId, at: impl FnOnce(&State) -> T) -> Option<T> {
-        lock(&self.folds).get(&vault).map(at)
+        lock(&self.folds).get(&vault).map(|fold| at(fold))
     }
 
     /// The vault's fold is not kept any more: it was taken, and the owner has its own, or another stands by.
@@ -86,7 +86,7 @@ impl Node {
     /// Brings a vault's fold up to date, if this coordinator stands by for it; drops it if not.
     async fn warm(&self, id: VaultId) {
         let Some(slot) = self.slots().get(&id).cloned() else {
-            return;
+            return self.standby.forget(id);
         };
         match self.part_in(&slot) {
             Part::Standby => {}
@@ -94,14 +94,17 @@ impl Node {
             Part::None => return self.standby.forget(id),
         }
         let header = slot.header.clone();
-        let before = lock(&self.standby.folds).get(&id).cloned();
+        let before = self.standby.fold(id);
         match self.follow(&slot, before).await {
             Ok(state) => {
                 // Taken meanwhile, or handed to another: then it would only be in the way.
                 let slot = self.slots().get(&id).cloned();
                 if slot.is_some_and(|slot| self.part_in(&slot) == Part::Standby) {
                     let through = state.chain.head.map(tracing::field::display);
-                    if lock(&self.standby.folds).insert(id, state).is_none() {
+                    if lock(&self.standby.folds)
+                        .insert(id, Arc::new(state))
+                        .is_none()
+                    {
                         tracing::info!(vault = %header.name, through, "this coordinator stands by for the vault");
                     }
                 }
@@ -115,7 +118,7 @@ impl Node {
         }
     }
 
-    async fn follow(&self, slot: &Slot, before: Option<State>) -> Result<State> {
+    async fn follow(&self, slot: &Slot, before: Option<Arc<State>>) -> Result<State> {
         let id = slot.header.vault;
         let primary = before
             .as_ref()
@@ -127,10 +130,10 @@ impl Node {
                 None => slot.found_at.clone(),
             },
         };
-        let mut state = self.open_at(&primary, id, before).await?;
+        let mut state = self.open_at(&primary, id, before.as_deref()).await?;
         // A failover moved it.
         if let Some(now) = state.catalog.primary.clone().filter(|now| *now != primary) {
-            state = self.open_at(&now, id, Some(state)).await?;
+            state = self.open_at(&now, id, Some(&state)).await?;
         }
         if state.index.unwritten() < SETTLED_CHUNKS {
             return Ok(state);
@@ -145,10 +148,10 @@ impl Node {
             .await
     }
 
-    async fn open_at(&self, site: &SiteName, id: VaultId, before: Option<State>) -> Result<State> {
+    async fn open_at(&self, site: &SiteName, id: VaultId, before: Option<&State>) -> Result<State> {
         let opened = self.sites.open(site).await?;
         let site: Arc<dyn SiteReader> = opened.site;
-        open_state_from(&site, id, &self.cache_of(id), before.as_ref()).await
+        open_state_from(&site, id, &self.cache_of(id), before).await
     }
 
     fn part_in(&self, slot: &Slot) -> Part {
