@@ -4,6 +4,7 @@
 //! | variable | what |
 //! |---|---|
 //! | `HOLDFAST_TEST_ETCD` | URL of a single etcd node |
+//! | `HOLDFAST_TEST_ETCD_CLUSTER` | URLs of the three nodes of another, parted by commas |
 //! | `HOLDFAST_TEST_S3` | URL of the S3 server (Ceph; moto with `--quick`) |
 //! | `HOLDFAST_TEST_S3_ACCESS_KEY`, `…_SECRET_KEY` | credentials for it |
 //! | `HOLDFAST_TEST_S3_BUCKET_A`, `…_BUCKET_B`, `…_REGION` | two empty buckets, on moto too |
@@ -54,6 +55,7 @@ const BUCKET_B: &str = "holdfast-test-b";
 pub(crate) struct Servers {
     // ORDER: the servers before the folder that they write to, or files appear while it is removed.
     etcd: Etcd,
+    etcd_cluster: [Etcd; 3],
     moto: Moto,
     azurite: Azurite,
     careless: Careless,
@@ -75,6 +77,7 @@ impl Servers {
         let scratch = Scratch::create()?;
         // The slow one comes up while the others do so by themselves.
         let mut etcd = Etcd::start(scratch.path())?;
+        let mut etcd_cluster = Etcd::start_three(scratch.path())?;
         let mut moto = Moto::start(repository, scratch.path(), &python)?;
         let mut azurite = Azurite::start(scratch.path(), programs)?;
         let scripts = python.parent().context("python lies in no folder")?;
@@ -85,11 +88,15 @@ impl Servers {
             Some(Ceph::start(runner, scratch.path())?)
         };
         etcd.wait(runner)?;
+        for node in &mut etcd_cluster {
+            node.wait(runner)?;
+        }
         moto.wait(runner)?;
         azurite.wait(runner)?;
         careless.wait(runner)?;
         let servers = Self {
             etcd,
+            etcd_cluster,
             moto,
             azurite,
             careless,
@@ -108,6 +115,10 @@ impl Servers {
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let mut told = vec![
             ("HOLDFAST_TEST_ETCD", self.etcd.url()),
+            (
+                "HOLDFAST_TEST_ETCD_CLUSTER",
+                self.etcd_cluster.each_ref().map(Etcd::url).join(","),
+            ),
             ("HOLDFAST_TEST_S3", self.s3_url()),
             ("HOLDFAST_TEST_S3_ACCESS_KEY", ACCESS_KEY.to_owned()),
             ("HOLDFAST_TEST_S3_SECRET_KEY", SECRET_KEY.to_owned()),
@@ -157,6 +168,9 @@ impl Servers {
     /// An error that names the server which ended by itself, if one did.
     fn check(&mut self) -> anyhow::Result<()> {
         self.etcd.check()?;
+        for node in &mut self.etcd_cluster {
+            node.check()?;
+        }
         self.moto.check()?;
         self.azurite.check()?;
         self.careless.check()?;

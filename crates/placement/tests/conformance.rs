@@ -1,11 +1,13 @@
 //! The conformance suite on every placement store there is.
 //!
-//! etcd is the one that `HOLDFAST_TEST_ETCD` names; each test has a prefix of its own there.
+//! etcd is the node that `HOLDFAST_TEST_ETCD` names, and the cluster of three whose nodes `HOLDFAST_TEST_ETCD_CLUSTER` names, parted
+//! by commas; each test has a prefix of its own there.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::env;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use holdfast_context::Context;
@@ -46,27 +48,44 @@ async fn memory() -> Embedded {
     }
 }
 
-/// A connection of its own for each coordinator.
+/// A connection of its own for each coordinator. Of a cluster each coordinator asks another node first.
 struct Etcd {
     options: EtcdOptions,
+    opened: AtomicUsize,
 }
 
 #[async_trait]
 impl Cluster for Etcd {
     async fn coordinator(&self) -> Arc<dyn Placement> {
-        let placement = EtcdPlacement::open(Context::system(), self.options.clone()).await;
-        Arc::new(placement.expect("etcd at HOLDFAST_TEST_ETCD answers"))
+        let mut options = self.options.clone();
+        let first = self.opened.fetch_add(1, Ordering::Relaxed) % options.endpoints.len();
+        options.endpoints.rotate_left(first);
+        let placement = EtcdPlacement::open(Context::system(), options).await;
+        Arc::new(placement.expect("the etcd that the environment names answers"))
+    }
+}
+
+fn named_by(variable: &str) -> Etcd {
+    let endpoints = env::var(variable).unwrap_or_else(|_| {
+        panic!(
+            "{variable} names no etcd: start the servers with `cargo xtask test` or `cargo xtask servers`"
+        )
+    });
+    let mut options = EtcdOptions::new(endpoints.split(','));
+    let random = u128::from_le_bytes(Context::system().random());
+    options.prefix = format!("/holdfast-test/{random:032x}/");
+    Etcd {
+        options,
+        opened: AtomicUsize::new(0),
     }
 }
 
 async fn etcd() -> Etcd {
-    let endpoints = env::var("HOLDFAST_TEST_ETCD").expect(
-        "HOLDFAST_TEST_ETCD names no etcd: start the servers with `cargo xtask test` or `cargo xtask servers`",
-    );
-    let mut options = EtcdOptions::new(endpoints.split(','));
-    let random = u128::from_le_bytes(Context::system().random());
-    options.prefix = format!("/holdfast-test/{random:032x}/");
-    Etcd { options }
+    named_by("HOLDFAST_TEST_ETCD")
+}
+
+async fn etcd_cluster() -> Etcd {
+    named_by("HOLDFAST_TEST_ETCD_CLUSTER")
 }
 
 mod embedded_file {
@@ -82,4 +101,9 @@ mod embedded_in_memory {
 mod etcd_server {
     use super::etcd;
     holdfast_placement::conformance_suite!(tokio::test, etcd);
+}
+
+mod etcd_of_three {
+    use super::etcd_cluster;
+    holdfast_placement::conformance_suite!(tokio::test, etcd_cluster);
 }

@@ -25,7 +25,7 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::NamedBeforeRecord, 13, "I1"),
     (Guard::SalvagedFirst, 113, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
-    (Guard::PreviousStands, 3, "I1"),
+    (Guard::PreviousStands, 8, "I1"),
 ];
 
 /// Guards that others stand behind: the guard, those that are taken away with it, the seed, and how the breach begins. With the
