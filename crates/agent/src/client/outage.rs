@@ -1,15 +1,19 @@
 //! How long a broken connection is tried again, and how often.
 //!
-//! State: since when it is broken and how often it was tried. It never gives up before its limit and never waits
-//! longer than a quarter of a minute between two attempts.
+//! State: since when it is broken and how often it was tried. It never gives up before its limit, never waits longer than a
+//! quarter of a minute between two attempts, and never for more than a part of what the outage has lasted: a vault that is
+//! taken over after two seconds is met again half a second later, and one that is away for an hour is not asked all the time.
 
 use std::time::Duration;
 
 use holdfast_context::Context;
 use tokio::time::Instant;
 
-const WAIT_FIRST: Duration = Duration::from_millis(250);
+const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A pause is at most this part of what the outage has lasted so far, chance aside.
+const WAIT_PART: u32 = 4;
 
 /// So often in one outage another coordinator is asked at once.
 const AT_ONCE_MAX: u32 = 3;
@@ -84,17 +88,16 @@ impl Outage {
         self.wait().await
     }
 
-    /// Waits before the next attempt: twice as long each time, and by chance up to a half more, so that many agents do
-    /// not come back at the same moment. `false`: it has lasted too long.
+    /// Waits before the next attempt: longer the longer it lasts, and by chance up to a half more, so that many agents do not come
+    /// back at the same moment. `false`: it has lasted too long.
     pub(super) async fn wait(&mut self) -> bool {
         let lasted = self.lasted();
         if lasted >= self.limit {
             return false;
         }
-        let doubled = WAIT_FIRST.saturating_mul(1 << self.attempts.min(16));
         let [chance] = self.context.random::<1>();
-        let wait = doubled
-            .min(WAIT_MAX)
+        let wait = (lasted / WAIT_PART)
+            .clamp(WAIT_MIN, WAIT_MAX)
             .mul_f64(1.0 + f64::from(chance) / 512.0);
         self.attempts += 1;
         tokio::time::sleep(wait.min(self.limit - lasted)).await;
@@ -123,10 +126,27 @@ mod tests {
         while outage.wait().await {}
         assert_eq!(start.elapsed().as_secs(), 300);
         assert!(
-            (20..40).contains(&outage.attempts()),
+            (25..50).contains(&outage.attempts()),
             "{}",
             outage.attempts()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_pause_is_long_beside_what_was_waited_already() {
+        let mut outage = outage(3600);
+        outage.broke();
+        let mut before = Duration::ZERO;
+        while outage.wait().await {
+            let pause = outage.lasted() - before;
+            let most = (before.mul_f64(0.375)).max(Duration::from_millis(375));
+            let rounding = Duration::from_millis(2);
+            assert!(
+                pause <= most.min(Duration::from_secs(15)) + rounding,
+                "{pause:?} after {before:?}"
+            );
+            before = outage.lasted();
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,7 +178,7 @@ mod tests {
             }
         }
         assert_eq!(start.elapsed().as_secs(), 300);
-        assert!(outage.attempts() < 40, "{}", outage.attempts());
+        assert!(outage.attempts() < 50, "{}", outage.attempts());
     }
 
     #[tokio::test(start_paused = true)]
