@@ -72,6 +72,8 @@ pub struct Replicator {
     state: SharedState,
     budget: Budget,
     head: Option<Position>,
+    /// When the record at the head was made.
+    head_millis: Option<i64>,
     next: Position,
     /// Records stand there, and are looked at again from the first on.
     begins_anew: bool,
@@ -106,6 +108,7 @@ impl Replicator {
             state,
             budget,
             head,
+            head_millis: None,
             next: FIRST,
             begins_anew: false,
             bad: Mutex::default(),
@@ -121,6 +124,7 @@ impl Replicator {
             {
                 return Ok(Err(Diverged::Sealed(head)));
             }
+            this.head_millis = at_head.as_ref().map(|record| record.body.time_millis);
             this.stand_behind(head, at_head.as_ref()).await?;
         }
         Ok(Ok(this))
@@ -151,6 +155,7 @@ impl Replicator {
                 "what stood before this record is missing: the disk was rolled back. All that lies there is looked at again"
             );
             (self.head, self.next, self.begins_anew) = (None, FIRST, true);
+            self.head_millis = None;
         }
         Ok(())
     }
@@ -190,6 +195,11 @@ impl Replicator {
     /// The last record that stands there.
     pub fn head(&self) -> Option<Position> {
         self.head
+    }
+
+    /// The log's time at the last record that stands there: what the member lacks is no older.
+    pub fn head_millis(&self) -> Option<i64> {
+        self.head_millis
     }
 
     /// Whether the member holds nothing of the vault.
@@ -286,6 +296,7 @@ impl Replicator {
             self.look_back(&record, is_first).await?;
         }
         self.head = Some(at);
+        self.head_millis = Some(record.body.time_millis);
         self.next = match record.seal() {
             Some(seal) => Position {
                 epoch: seal.next_epoch,

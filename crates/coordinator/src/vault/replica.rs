@@ -376,14 +376,13 @@ impl Replica {
             None => 0,
             Some(primary) => self.lag_records(vault, head, primary).await?,
         };
+        let reached_millis = self.replicator.as_ref().and_then(Replicator::head_millis);
         let oldest_millis = match records {
             0 => None,
             _ => {
-                let standing = self.args.standing.borrow();
-                // The age of the lag is the time since the member was last level.
-                standing
-                    .oldest_lacking_millis
-                    .or_else(|| Some(vault.state().chain.time_millis))
+                let before = self.args.standing.borrow().oldest_lacking_millis;
+                let now_millis = vault.state().chain.time_millis;
+                Some(oldest_lacking(before, now_millis, reached_millis))
             }
         };
         Ok(Lag {
@@ -469,4 +468,28 @@ struct Lag {
     records: u64,
     bytes: u64,
     oldest_millis: Option<i64>,
+}
+
+/// Since when a member lacks something, at most: since it was level last, or since the last record that it has, whichever is later.
+/// A member that follows closely is never level while an agent sends, and yet lacks little.
+fn oldest_lacking(before: Option<i64>, now_millis: i64, reached_millis: Option<i64>) -> i64 {
+    let since_level = before.unwrap_or(now_millis);
+    since_level.max(reached_millis.unwrap_or(i64::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_of_a_member_that_follows_is_short() {
+        // It was level, and lacks what came just now, although its last record is a day old.
+        assert_eq!(oldest_lacking(None, 86_400_000, Some(5)), 86_400_000);
+        // It lacks something since then, and has got no further.
+        assert_eq!(oldest_lacking(Some(100), 900, Some(50)), 100);
+        // It follows, and there is always one more.
+        assert_eq!(oldest_lacking(Some(100), 900, Some(850)), 850);
+        // Where it stands is not known.
+        assert_eq!(oldest_lacking(Some(100), 900, None), 100);
+    }
 }
