@@ -370,13 +370,11 @@ impl Node {
 
     /// Where a vault's index segments are kept here.
     pub fn cache_of(&self, vault: VaultId) -> SegmentCache {
-        SegmentCache::Folder(
-            self.options
-                .data
-                .join("vaults")
-                .join(vault.to_string())
-                .join("segments"),
-        )
+        let vaults = self.options.data.join("vaults");
+        SegmentCache::Folder {
+            path: vaults.join(vault.to_string()).join("segments"),
+            context: self.context.clone(),
+        }
     }
 
     /// A vault was taken.

@@ -17,7 +17,7 @@ use holdfast_format::{
 };
 use holdfast_store::{Put, Site, SiteReader};
 
-use crate::checkpoint::{SegmentCache, load};
+use crate::checkpoint::{SegmentCache, load, settle_grown};
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::Session;
@@ -190,15 +190,21 @@ pub async fn read_branch(
         if !is_history(&reader, &loaded.state).await? {
             continue;
         }
-        let branch = gather(left, loaded.state.clone(), fork).await?;
+        let branch = gather(left, loaded.state.clone(), fork, cache).await?;
         if loaded.counts(&branch.state) {
             return Ok(branch);
         }
     }
-    gather(left, State::start(state.header.clone()), fork).await
+    gather(left, State::start(state.header.clone()), fork, cache).await
 }
 
-async fn gather(left: &Arc<dyn SiteReader>, from: State, fork: &Fork) -> Result<Branch> {
+async fn gather(
+    left: &Arc<dyn SiteReader>,
+    from: State,
+    fork: &Fork,
+    cache: &SegmentCache,
+) -> Result<Branch> {
+    let mut settles = true;
     let mut reader = LogReader::of_branch(left.clone(), from.header.vault, fork.at.epoch);
     let mut branch = Branch {
         policy_before: from.catalog.policy.clone(),
@@ -224,6 +230,7 @@ async fn gather(left: &Arc<dyn SiteReader>, from: State, fork: &Fork) -> Result<
             branch.note(&record);
         }
         branch.state.take(&record)?;
+        settles = settles && settle_grown(&mut branch.state.index, cache).await;
         if at < fork.at {
             branch
                 .policy_before

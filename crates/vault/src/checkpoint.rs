@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use holdfast_context::Context;
 use holdfast_format::checkpoint::{Manifest, SegmentKind, SegmentRef, open_segment, seal_segment};
 use holdfast_format::fact::CheckpointMade;
 use holdfast_format::{Hash, ObjectName, Position, Sealed, VaultHeader};
@@ -16,7 +17,7 @@ use roaring::RoaringTreemap;
 
 use crate::error::{Error, Result};
 use crate::fold::{Catalog, State};
-use crate::index::{Index, Segment, SegmentBytes};
+use crate::index::{Index, MEMORY_CHUNKS_MAX, Segment, SegmentBytes};
 use crate::log::chain::Chain;
 use crate::log::writer::put_same;
 
@@ -30,7 +31,12 @@ const MERGED_CHUNKS_MAX: u64 = 1 << 22;
 #[derive(Debug, Clone)]
 pub enum SegmentCache {
     /// Files named by their hash.
-    Folder(PathBuf),
+    Folder {
+        /// The folder; made when it is needed.
+        path: PathBuf,
+        /// Where the work of sorting and writing them is done: beside what must not wait for it.
+        context: Context,
+    },
     /// Nothing on disk: rescue, tests.
     Memory,
 }
@@ -41,7 +47,7 @@ impl SegmentCache {
         let bytes = object.to_bytes();
         let segment = match self {
             Self::Memory => Segment::open(SegmentBytes::Held(bytes))?,
-            Self::Folder(folder) => {
+            Self::Folder { path: folder, .. } => {
                 let path = folder.join(Hash::of(&bytes).to_string());
                 // What a crash left under this name may be torn: it is compared, not trusted.
                 let whole = SegmentBytes::map(&path).is_ok_and(|there| there[..] == bytes[..]);
@@ -66,7 +72,7 @@ impl SegmentCache {
 
     /// Drops the files of segments that an index no longer has. Those who still read one keep it until they are done.
     pub fn prune(&self, index: &Index) -> Result<()> {
-        let Self::Folder(folder) = self else {
+        let Self::Folder { path: folder, .. } = self else {
             return Ok(());
         };
         let Ok(entries) = std::fs::read_dir(folder) else {
@@ -92,7 +98,7 @@ impl SegmentCache {
 
     /// A segment that is here already and whole.
     fn find(&self, reference: &SegmentRef) -> Option<Arc<Segment>> {
-        let Self::Folder(folder) = self else {
+        let Self::Folder { path: folder, .. } = self else {
             return None;
         };
         let path = folder.join(reference.hash.to_string());
@@ -156,6 +162,31 @@ pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
         let merged = cache.keep(&index.merge(run.clone()))?;
         index.take_merged(run, merged);
     }
+}
+
+/// The same for an index that grows while a log is folded, once it holds much in memory. Whether it is as small as it can be: where
+/// segments cannot be kept it stays in memory, and answers all the same.
+///
+/// Whoever gives up waiting for it has lost the index, and must not use the fold any more.
+pub async fn settle_grown(index: &mut Index, cache: &SegmentCache) -> bool {
+    if index.in_memory() < MEMORY_CHUNKS_MAX {
+        return true;
+    }
+    let mut grown = std::mem::take(index);
+    let at = cache.clone();
+    let work = move || {
+        let settled = settle(&mut grown, &at);
+        (grown, settled)
+    };
+    let (grown, settled) = match cache {
+        SegmentCache::Folder { context, .. } => context.run_blocking(work).await,
+        SegmentCache::Memory => work(),
+    };
+    *index = grown;
+    if let Err(error) = &settled {
+        tracing::warn!(%error, "the index of a log that is being read stays in memory");
+    }
+    settled.is_ok()
 }
 
 /// Writes a checkpoint of `state`, whose index holds nothing in memory (see [`settle`]). The fact that makes it count
@@ -334,4 +365,73 @@ pub async fn load(
         covers,
         manifest: hash,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_format::{ChunkId, PackOrdinal};
+
+    use super::*;
+    use crate::index::Entry;
+
+    fn id(n: u64) -> ChunkId {
+        ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    fn grown() -> Index {
+        let mut index = Index::default();
+        for n in 0..MEMORY_CHUNKS_MAX as u64 {
+            let entry = Entry {
+                pack: PackOrdinal(7),
+                frame: n as u32,
+                len: 5,
+            };
+            index.add(id(n), entry, Vec::new());
+        }
+        index
+    }
+
+    fn answers(index: &Index) -> bool {
+        (0..MEMORY_CHUNKS_MAX as u64)
+            .step_by(1009)
+            .all(|n| index.find(&id(n)).map(|at| at.0).eq([n]))
+    }
+
+    #[tokio::test]
+    async fn an_index_that_has_grown_is_moved_out_of_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = SegmentCache::Folder {
+            path: folder.path().join("segments"),
+            context: Context::system(),
+        };
+        for cache in [cache, SegmentCache::Memory] {
+            let mut index = grown();
+            assert!(settle_grown(&mut index, &cache).await);
+            assert_eq!(index.in_memory(), 0);
+            assert!(answers(&index));
+            // What came since is little.
+            index.add(
+                id(0),
+                index.entry(holdfast_format::Ordinal(1)).unwrap(),
+                Vec::new(),
+            );
+            assert!(settle_grown(&mut index, &cache).await);
+            assert_eq!(index.in_memory(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_stays_where_it_cannot_be_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file");
+        std::fs::write(&file, "").unwrap();
+        let cache = SegmentCache::Folder {
+            path: file,
+            context: Context::system(),
+        };
+        let mut index = grown();
+        assert!(!settle_grown(&mut index, &cache).await);
+        assert_eq!(index.in_memory(), MEMORY_CHUNKS_MAX);
+        assert!(answers(&index));
+    }
 }

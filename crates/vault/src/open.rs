@@ -36,7 +36,7 @@ pub async fn open_state_from(
         )));
     };
     if let Some(before) = before.filter(|before| before.header == header) {
-        match from_fold(before, &mut reader).await {
+        match from_fold(before, cache, &mut reader).await {
             Ok(Some(state)) => return Ok(state),
             Ok(None) => {}
             Err(error @ (Error::Unavailable(_) | Error::TooNew(_))) => return Err(error),
@@ -58,12 +58,16 @@ pub async fn open_state_from(
         }
     }
     let mut state = State::start(header);
-    reader.follow(&mut state).await?;
+    reader.follow(&mut state, cache).await?;
     Ok(state)
 }
 
 /// Goes on from a fold whose last record stands at the site, in the history: it holds the hashes of all before it.
-async fn from_fold(before: &State, reader: &mut LogReader) -> Result<Option<State>> {
+async fn from_fold(
+    before: &State,
+    cache: &SegmentCache,
+    reader: &mut LogReader,
+) -> Result<Option<State>> {
     let Some(head) = before.chain.head else {
         return Ok(None);
     };
@@ -75,7 +79,7 @@ async fn from_fold(before: &State, reader: &mut LogReader) -> Result<Option<Stat
         return Ok(None);
     }
     let mut state = before.clone();
-    reader.follow(&mut state).await?;
+    reader.follow(&mut state, cache).await?;
     Ok(Some(state))
 }
 
@@ -95,7 +99,7 @@ async fn from_checkpoint(
         return Err(Error::Corrupt("it was saved in a branch".into()));
     }
     let mut state = loaded.state.clone();
-    reader.follow(&mut state).await?;
+    reader.follow(&mut state, cache).await?;
     if loaded.counts(&state) {
         return Ok(Some(state));
     }
@@ -140,6 +144,6 @@ pub async fn open_readable(
         )));
     };
     let mut state = State::start(header);
-    let wrong = reader.follow_readable(&mut state).await?;
+    let wrong = reader.follow_readable(&mut state, cache).await?;
     Ok((state, wrong))
 }

@@ -27,13 +27,15 @@ pub async fn log(vault: &Arc<Vault>, bad: &Opened, stood: Option<Position>) -> R
         }
         let mut here = LogReader::new(good.clone(), id);
         let mut state = State::start(vault.header.clone());
-        if here.follow(&mut state).await.is_err() {
+        if here.follow(&mut state, &vault.cache).await.is_err() {
             continue;
         }
         repaired += records(id, bad, &mut here, &state, stood).await?;
         // A log that is whole may be short: of a site that was just filled anew.
         let mut now = State::start(vault.header.clone());
-        let followed = LogReader::new(bad.site.clone(), id).follow(&mut now).await;
+        let followed = LogReader::new(bad.site.clone(), id)
+            .follow(&mut now, &vault.cache)
+            .await;
         if followed.is_ok() && now.chain.head >= stood {
             return Ok(repaired);
         }

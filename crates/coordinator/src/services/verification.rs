@@ -259,7 +259,7 @@ impl Check<'_> {
             let reader: Arc<dyn SiteReader> = opened.site.clone();
             let mut log = LogReader::new(reader, vault.header.vault);
             let mut state = State::start(vault.header.clone());
-            let followed = log.follow(&mut state).await;
+            let followed = log.follow(&mut state, &vault.cache).await;
             (state.chain.head, followed.err())
         };
         // What this owner knows to stand there: at the primary all that it appended, at a member all that was copied.

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// A checkpoint is due once so many records came after the last one.
 const RECORDS_BETWEEN: u64 = 1024;
 
+/// Or so many chunks: whoever opens the vault with an empty folder holds those that no checkpoint has.
+const CHUNKS_BETWEEN: u64 = 1 << 20;
+
 /// After a collection that gave something up, one is due after so many.
 const RECORDS_AFTER_COLLECTION: u64 = 16;
 
@@ -34,6 +37,34 @@ pub(super) fn is_due(state: &State, collected: bool) -> bool {
         false => RECORDS_BETWEEN,
     };
     since >= after
+}
+
+/// How many chunks the last checkpoint holds at least, as far as this owner saw. One that it found holds as many as there were when
+/// it looked first.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Saved {
+    covers: Option<Position>,
+    chunks: u64,
+    /// How many there were when it was looked last.
+    seen: Option<u64>,
+}
+
+impl Saved {
+    /// Looks at the state anew; whether a checkpoint is due by the chunks that came since the last one.
+    pub(super) fn is_behind(&mut self, state: &State) -> bool {
+        let last = state.catalog.checkpoints.last();
+        self.is_behind_by(last.map(|last| last.covers), state.index.next().0)
+    }
+
+    fn is_behind_by(&mut self, covers: Option<Position>, chunks: u64) -> bool {
+        if covers != self.covers {
+            // Made since the last look: it has what there was then, perhaps more.
+            self.covers = covers;
+            self.chunks = self.seen.unwrap_or(chunks);
+        }
+        self.seen = Some(chunks);
+        chunks.saturating_sub(self.chunks) >= CHUNKS_BETWEEN
+    }
 }
 
 /// Saves the fold at the primary and makes it count; the replicators carry it to the other members. `thorough`: what it shares
@@ -99,4 +130,35 @@ pub(super) async fn prune(vault: &Vault, member: &Opened) -> Result<u64> {
         member.sweeper.delete(&name).await?;
     }
     Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_format::{Epoch, Slot};
+
+    use super::*;
+
+    #[test]
+    fn many_chunks_make_a_checkpoint_due() {
+        let at = |slot| {
+            Some(Position {
+                epoch: Epoch(1),
+                slot: Slot(slot),
+            })
+        };
+        let mut saved = Saved::default();
+        // None was made yet: all chunks count.
+        assert!(!saved.is_behind_by(None, CHUNKS_BETWEEN - 1));
+        assert!(saved.is_behind_by(None, CHUNKS_BETWEEN));
+        // It was made; from there on.
+        assert!(!saved.is_behind_by(at(3), CHUNKS_BETWEEN + 7));
+        assert!(!saved.is_behind_by(at(3), 2 * CHUNKS_BETWEEN - 1));
+        assert!(saved.is_behind_by(at(3), 2 * CHUNKS_BETWEEN));
+        // Another one, while many came.
+        assert!(saved.is_behind_by(at(8), 3 * CHUNKS_BETWEEN));
+        // A vault that was opened with one: from what it had then.
+        let mut saved = Saved::default();
+        assert!(!saved.is_behind_by(at(9), 100 * CHUNKS_BETWEEN));
+        assert!(saved.is_behind_by(at(9), 101 * CHUNKS_BETWEEN));
+    }
 }

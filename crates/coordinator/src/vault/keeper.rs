@@ -1,7 +1,7 @@
 //! `Keeper`: retention by itself: expires by the policy, ends sessions that are too old, lets restore holds run out,
 //! and asks the collector to work.
 //!
-//! State: what an operator has confirmed. It deletes nothing: it puts snapshots into the trash, by
+//! State: what an operator has confirmed, and what the last checkpoint holds. It deletes nothing: it puts snapshots into the trash, by
 //! record.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,7 @@ pub struct Keeper {
     vault: std::sync::Weak<Vault>,
     confirmed: BTreeSet<[u8; 16]>,
     collected_millis: i64,
+    saved: checkpoint::Saved,
 }
 
 impl Actor for Keeper {
@@ -55,6 +56,7 @@ impl Actor for Keeper {
             vault: Arc::downgrade(&vault),
             confirmed: BTreeSet::new(),
             collected_millis: now,
+            saved: checkpoint::Saved::default(),
         })
     }
 }
@@ -330,7 +332,11 @@ impl Keeper {
         } else {
             let _ = collector.tell(Sweep).try_send();
         }
-        if checkpoint::is_due(&vault.state(), false) {
+        let is_due = {
+            let state = vault.state();
+            self.saved.is_behind(&state) || checkpoint::is_due(&state, false)
+        };
+        if is_due {
             let _ = collector.tell(Checkpoint::Due).try_send();
         }
     }

@@ -249,7 +249,12 @@ async fn a_deposed_owner_does_not_take_the_survivors_seal_for_its_record() {
     // What it appended there, up to the branch's seal.
     let mut state = fold.read().unwrap().clone();
     let mut branch = LogReader::of_branch(source, id, epoch);
-    assert!(branch.follow(&mut state).await.is_err());
+    assert!(
+        branch
+            .follow(&mut state, &SegmentCache::Memory)
+            .await
+            .is_err()
+    );
     assert!(state.chain.head > before);
     *fold.write().unwrap() = state;
     // The last one that the member has is looked at again.

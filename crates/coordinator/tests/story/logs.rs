@@ -61,7 +61,8 @@ async fn is_whole(world: &World, vault: &Vault, name: &str) -> bool {
     let reader: Arc<dyn SiteReader> = world.node.sites.open(&site(name)).await.unwrap().site;
     let mut state = State::start(vault.header.clone());
     let mut log = LogReader::new(reader, vault.header.vault);
-    log.follow(&mut state).await.is_ok() && state.chain.head == vault.state().chain.head
+    log.follow(&mut state, &SegmentCache::Memory).await.is_ok()
+        && state.chain.head == vault.state().chain.head
 }
 
 /// No log is whole, and between them they hold everything.

@@ -33,7 +33,7 @@ async fn refolded(vault: &Arc<Vault>, name: &str) -> State {
     let reader: Arc<dyn SiteReader> = vault.sites.open(&site(name)).await.unwrap().site;
     let mut state = State::start(vault.header.clone());
     let mut log = LogReader::new(reader, vault.header.vault);
-    log.follow(&mut state).await.unwrap();
+    log.follow(&mut state, &SegmentCache::Memory).await.unwrap();
     state
 }
 

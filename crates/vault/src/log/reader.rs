@@ -16,6 +16,7 @@ use futures::StreamExt;
 use holdfast_format::{Epoch, Hash, ObjectName, Position, Record, Slot, VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 
+use crate::checkpoint::{SegmentCache, settle_grown};
 use crate::error::{Error, Result};
 use crate::fold::State;
 
@@ -234,7 +235,12 @@ impl LogReader {
 
     /// Folds what stands there behind the state's head for as long as it reads, one record after the other. Gives what is
     /// wrong where it ends before the log does: for a rescue, which takes what it can get.
-    pub async fn follow_readable(&mut self, state: &mut State) -> Result<Option<Error>> {
+    pub async fn follow_readable(
+        &mut self,
+        state: &mut State,
+        cache: &SegmentCache,
+    ) -> Result<Option<Error>> {
+        let mut settles = true;
         loop {
             let next = state.chain.next();
             // Whether a branch ends the epoch stands in its last record, which may be the damaged one.
@@ -249,7 +255,10 @@ impl LogReader {
                 None => self.read_raw(next).await,
             };
             match record {
-                Ok(Some(record)) => state.take(&record)?,
+                Ok(Some(record)) => {
+                    state.take(&record)?;
+                    settles = settles && settle_grown(&mut state.index, cache).await;
+                }
                 Ok(None) if self.slots(next.epoch, next.slot).await?.is_empty() => {
                     return self.cut_off(next).await;
                 }
@@ -265,9 +274,11 @@ impl LogReader {
         }
     }
 
-    /// Folds everything that stands there behind the state's head; gives the number of records. Reads ahead.
-    pub async fn follow(&mut self, state: &mut State) -> Result<u64> {
+    /// Folds everything that stands there behind the state's head; gives the number of records. Reads ahead, and moves the index
+    /// into segments as it grows. Where this fails, or is given up, the state is not to be used any more.
+    pub async fn follow(&mut self, state: &mut State, cache: &SegmentCache) -> Result<u64> {
         let mut taken = 0;
+        let mut settles = true;
         loop {
             let next = state.chain.next();
             let branch = self.branch(next.epoch).await?;
@@ -296,6 +307,7 @@ impl LogReader {
                 let Some(record) = record? else { break };
                 state.take(&record)?;
                 taken += 1;
+                settles = settles && settle_grown(&mut state.index, cache).await;
             }
             drop(records);
             if let Some(branch) = branch
