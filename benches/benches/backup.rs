@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use holdfast_tests::{Ground, Noise};
+use holdfast_benches::{median, peak_mib, write_noise};
+use holdfast_tests::Ground;
 use tokio::time::Instant;
 
 /// The file's length.
@@ -37,21 +38,21 @@ fn main() {
     }
     let ground = Ground::new();
     let file = ground.at("incompressible");
-    write_noise(&file);
+    write_noise(&file, BYTES);
     let (mut alone, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         alone.push(disk_alone(&ground, &file));
         one.push(backup(&file, &["onsite"]));
         two.push(backup(&file, &["onsite", "offsite"]));
     }
-    let disk = median(&alone).seconds;
+    let disk = middle(&alone).seconds;
     println!("{} MiB, medians of {ROUNDS} rounds", BYTES >> 20);
     for (what, figures) in [
         ("disk alone", &alone),
         ("backup to one site", &one),
         ("backup to two sites", &two),
     ] {
-        let figure = median(figures);
+        let figure = middle(figures);
         println!(
             "{what:<22} {:>6.0} MB/s  {:>5.2} of the disk alone  agent {:>4} MiB  coordinator {:>4} MiB",
             BYTES as f64 / 1e6 / figure.seconds,
@@ -62,23 +63,14 @@ fn main() {
     }
 }
 
-fn median(figures: &[Figure]) -> Figure {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+/// The middle one by its seconds, with the most memory of all.
+fn middle(figures: &[Figure]) -> Figure {
+    let most = |figure: fn(&Figure) -> u64| figures.iter().map(figure).max().unwrap_or(0);
     Figure {
-        seconds: sorted[sorted.len() / 2].seconds,
-        agent_mib: sorted.iter().map(|f| f.agent_mib).max().unwrap_or(0),
-        coordinator_mib: sorted.iter().map(|f| f.coordinator_mib).max().unwrap_or(0),
+        seconds: median(figures, |figure| figure.seconds).seconds,
+        agent_mib: most(|figure| figure.agent_mib),
+        coordinator_mib: most(|figure| figure.coordinator_mib),
     }
-}
-
-fn write_noise(path: &Path) {
-    let mut noise = Noise::new(1);
-    let mut file = File::create(path).unwrap();
-    for _ in 0..BYTES / (8 << 20) {
-        file.write_all(&noise.bytes(8 << 20)).unwrap();
-    }
-    file.sync_all().unwrap();
 }
 
 /// The same bytes in files of a pack's length, each synced.
@@ -142,12 +134,4 @@ fn backup(file: &Path, sites: &[&str]) -> Figure {
         agent_mib,
         coordinator_mib: peak_mib(coordinator.pid()),
     }
-}
-
-/// The most memory that a process had resident, MiB.
-fn peak_mib(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = text.lines().find(|line| line.starts_with("VmHWM"));
-    let kib = peak.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) >> 10
 }

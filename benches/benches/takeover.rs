@@ -14,10 +14,11 @@ use holdfast_agent::ChunkSink as _;
 use holdfast_agent::client::{
     Connection, Finished, SessionOptions, SessionProgress, SessionSink, TlsFiles, Totals,
 };
+use holdfast_benches::peak_mib;
 use holdfast_context::Context;
 use holdfast_format::Bundle;
 use holdfast_tests::cluster::LEASE;
-use holdfast_tests::{Cluster, Coordinator, Ground, surroundings};
+use holdfast_tests::{Cluster, Ground, surroundings};
 use tokio::time::{Instant, sleep};
 
 /// Chunks of the vault, unless `HOLDFAST_BENCH_CHUNKS` says otherwise.
@@ -164,7 +165,7 @@ async fn round(context: &Context, cluster: &mut Cluster, bundle: &Bundle, kind: 
     println!(
         "{kind:?}: {:>6.2} s from the kill to the next durable bytes; the taker has {} MiB at most",
         gap.as_secs_f64(),
-        peak_mib(taker)
+        peak_mib(taker.pid())
     );
     cluster.coordinators[owner].start_again();
 }
@@ -200,13 +201,4 @@ async fn beyond(progress: &SessionProgress, bytes: u64) {
     while durable(progress) <= bytes {
         sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// The most memory that a coordinator had resident, MiB.
-fn peak_mib(coordinator: &Coordinator) -> u64 {
-    let path = format!("/proc/{}/status", coordinator.pid());
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let peak = text.lines().find(|line| line.starts_with("VmHWM"));
-    let kib = peak.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) >> 10
 }
