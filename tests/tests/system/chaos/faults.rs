@@ -22,6 +22,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A service manager waits so long before it starts again what ended by itself.
 const REST: Duration = Duration::from_millis(500);
 
+/// A person tries so often, with such a pause between two attempts.
+const ATTEMPTS: usize = 6;
+const PAUSE: Duration = Duration::from_secs(3);
+
 /// See the module header.
 pub(super) struct Faults<'s> {
     pub(super) stage: Stage,
@@ -30,7 +34,7 @@ pub(super) struct Faults<'s> {
     /// Since when each coordinator is down because the plan says so.
     is_down: [bool; 3],
     ended: [Option<Instant>; 3],
-    people: Vec<(String, JoinHandle<Held>)>,
+    people: Vec<(String, JoinHandle<Vec<Held>>)>,
 }
 
 impl<'s> Faults<'s> {
@@ -107,10 +111,11 @@ impl<'s> Faults<'s> {
             .into_iter()
             .partition(|(_, person)| person.is_finished());
         self.people = still;
-        let over: Vec<(String, JoinHandle<Held>)> = over;
+        let over: Vec<(String, JoinHandle<Vec<Held>>)> = over;
         for (words, person) in over {
-            let held = person.join().expect("it is caught what goes wrong");
-            self.hear_out(&words, &held);
+            for held in person.join().expect("it is caught what goes wrong") {
+                self.hear_out(&words, &held);
+            }
         }
     }
 
@@ -242,12 +247,28 @@ impl<'s> Faults<'s> {
         self.stage.coordinators[coordinator].start_again_unheard();
     }
 
-    /// Somebody runs a command, and the run does not wait for it.
+    /// Somebody runs a command, once more where it did not do what it should, and the run does not wait for it.
     fn person(&mut self, words: &[&str], more: Option<&str>) {
-        let words: Vec<&str> = words.iter().copied().chain(more).collect();
-        let running = self.stage.user().start(&words);
-        let person = thread::spawn(move || Reins::default().hold(running));
-        self.people.push((words.join(" "), person));
+        let words: Vec<String> = words
+            .iter()
+            .copied()
+            .chain(more)
+            .map(str::to_owned)
+            .collect();
+        let (user, said) = (self.stage.user(), words.join(" "));
+        let person = thread::spawn(move || {
+            let mut tried = Vec::new();
+            loop {
+                let held = Reins::default().hold(user.start(&words));
+                let is_over = held.ran.code != Some(1) || tried.len() + 1 == ATTEMPTS;
+                tried.push(held);
+                if is_over {
+                    return tried;
+                }
+                thread::sleep(PAUSE);
+            }
+        });
+        self.people.push((said, person));
     }
 }
 
