@@ -21,6 +21,7 @@ fn nothing_is_lost_under_any_seed() {
         until: None,
         threads: 2,
         keep_going: true,
+        plan: Plan::of,
     };
     let result = carry_out(&campaign, |_, _| {});
     println!(
