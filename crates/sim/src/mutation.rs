@@ -26,6 +26,9 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::SalvagedFirst, 113, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
     (Guard::PreviousStands, 3, "I1"),
+    (Guard::EpochsNeverReused, 2, "liveness"),
+    (Guard::OthersGathered, 29, "loss"),
+    (Guard::NoMoreLeftBehind, 319, "loss"),
 ];
 
 /// Guards that others stand behind: the guard, those that are taken away with it, the seed, and how the breach begins. With the
@@ -54,7 +57,6 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::PrimaryHealed, STORY),
     (Guard::OwedHoldsStop, STORY),
     (Guard::SealAtMemberStops, STORY),
-    (Guard::EpochsNeverReused, STORY),
     (Guard::BranchFoldsLeft, STORY),
     (Guard::OwnBranchStops, STORY),
     (Guard::DoubtKeeps, BESIDE),
@@ -62,7 +64,6 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::CommitChecked, BESIDE),
     (Guard::CopyVerified, STORY),
     (Guard::BranchIsNoDamage, STORY),
-    (Guard::OthersGathered, STORY),
     (Guard::LastPrimaryAsked, STORY),
     (Guard::LossTold, STORY),
     (Guard::WholeBeforeProtected, STORY),
@@ -101,9 +102,11 @@ pub fn plan(seed: u64, guard: Guard) -> Plan {
         | Guard::OwedHoldsStop
         | Guard::BranchFoldsLeft
         | Guard::OwnBranchStops
-        | Guard::SealBeforeDrain
-        | Guard::OthersGathered
-        | Guard::LastPrimaryAsked => Focus::Branches,
+        | Guard::SealBeforeDrain => Focus::Branches,
+        Guard::EpochsNeverReused => Focus::EmptyPlacement,
+        Guard::LastPrimaryAsked => Focus::Deposed,
+        Guard::OthersGathered => Focus::Moved,
+        Guard::NoMoreLeftBehind => Focus::Flapping,
         Guard::DoubtKeeps | Guard::CopyVerified | Guard::BranchIsNoDamage => Focus::Damage,
         Guard::PrimaryHealed | Guard::PreviousStands => Focus::Older,
         Guard::CondemnedEverywhere
