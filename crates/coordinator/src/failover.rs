@@ -20,6 +20,7 @@ pub use copy::lacks;
 use plan::answering;
 pub use plan::{Plan, plan};
 
+use crate::epochs::Before;
 use crate::error::{Error, Result};
 use crate::node::{Node, Slot};
 use crate::taking::Take;
@@ -44,8 +45,12 @@ pub async fn carry_out(
     // ORDER: looked at once more under the lock. Two who ask at the same time would else act on one plan: the second would
     // seal, as the old primary, a site that follows the first one's by now.
     let slot = &node.reach_slot_now(&id.to_string()).await?;
+    let appended = |slot: &Slot| slot.vault.as_ref().map(|vault| vault.state().chain.head);
+    // ORDER: noted before it is looked what would be left behind, and compared below once the owner appends no more. A primary that
+    // answers again meanwhile takes records, and what they acknowledge was in no plan.
+    let before = appended(slot);
     let plan = &plan(node, slot, to).await?;
-    if plan.from != seen.from || (seen.loses_nothing && !plan.loses_nothing) {
+    if plan.from != seen.from || leaves_more_behind(plan, seen) {
         return Err(Error::Invalid(format!(
             "the vault has changed since the failover was asked for (its primary is {} now, left behind would be: {}); ask again",
             plan.from, plan.left_behind
@@ -57,14 +62,32 @@ pub async fn carry_out(
     }
     node.give_up(id, format!("it is being moved to site {to}"))
         .await;
-    let moved = move_to(node, slot, to, plan).await;
-    if moved.is_err() && plan.primary_answers {
+    let has_grown =
+        !plan.primary_answers && appended(slot) != before && Guard::NoMoreLeftBehind.stands();
+    let moved = match has_grown {
+        false => move_to(node, slot, to, plan).await,
+        true => Err(Error::Invalid(format!(
+            "site {} has answered again, and more would be left behind there than was seen; ask again",
+            plan.from
+        ))),
+    };
+    if moved.is_err() && (plan.primary_answers || has_grown) {
         // It stays where it was, and whoever asks next finds it open.
         if let Err(error) = node.take(id, &Take::AtPrimary).await {
             tracing::warn!(vault = %slot.header.name, %error, "the failover failed, and the vault is not open again yet");
         }
     }
     moved
+}
+
+/// Whether more would be left behind than was seen before.
+fn leaves_more_behind(plan: &Plan, seen: &Plan) -> bool {
+    let grew = match (plan.lag_millis, seen.lag_millis) {
+        (Some(now), Some(before)) => now > before,
+        (None, Some(_)) => true,
+        (_, None) => false,
+    };
+    (grew && Guard::NoMoreLeftBehind.stands()) || (seen.loses_nothing && !plan.loses_nothing)
 }
 
 async fn move_to(node: &Arc<Node>, slot: &Slot, to: &SiteName, plan: &Plan) -> Result<Arc<Vault>> {
@@ -121,13 +144,13 @@ async fn seal_and_drain(
         }
         if !Guard::SealBeforeDrain.stands() {
             drain(node, state.clone(), source.clone(), target.clone()).await?;
-            let claimant = node.new_claimant(id, &state).await?;
+            let claimant = node.new_claimant(id, &state, Before::Read).await?;
             let (context, stop) = (&node.context, &node.stop);
             seal(context, target.clone(), &credentials, claimant, state, stop).await?;
             return Ok(Some(claimant));
         }
         let unsealed = state.clone();
-        let claimant = node.new_claimant(id, &state).await?;
+        let claimant = node.new_claimant(id, &state, Before::Read).await?;
         let sealing = seal(
             &node.context,
             source.clone(),

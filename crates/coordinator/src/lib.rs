@@ -3,6 +3,7 @@
 //! A [`Node`] is one coordinator: its sites, its placement, its vaults. Each vault that it owns has a `LogWriter`, a
 //! `Replica` per other member, a `Collector` and a `Keeper` of retention; sessions pack what agents send.
 
+mod epochs;
 pub mod error;
 pub mod failover;
 mod headers;

@@ -183,6 +183,7 @@ impl Node {
             }
             Event::Resync => {
                 self.refresh().await;
+                self.doubt_what_is_held().await;
                 true
             }
         }
@@ -200,6 +201,22 @@ impl Node {
                 && let Some(slot) = self.slots().get_mut(&id)
             {
                 slot.set_owner(owner, &self.options.name);
+            }
+        }
+    }
+
+    /// The store may have been brought back from a backup that knows this coordinator's lease, and not what it has taken since.
+    async fn doubt_what_is_held(&self) {
+        for slot in self.list() {
+            let Some(vault) = &slot.vault else { continue };
+            let owner = self.placement.owner(slot.header.vault).await;
+            let is_held = owner.is_ok_and(|owner| {
+                owner.is_some_and(|owner| {
+                    owner.coordinator == self.options.name && owner.epoch == vault.claimant.epoch
+                })
+            });
+            if !is_held {
+                self.placing.unheld.store(true, Ordering::Relaxed);
             }
         }
     }

@@ -88,7 +88,13 @@ impl Node {
             .extend(members.filter(|name| Some(name) != primary.as_ref()));
         // ORDER: the counter before the entry. A store that knows the vault is believed about its numbers.
         let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
-        let (floor, unread) = self.floor(id, state.chain.next().epoch, &members).await;
+        let counter = self.placement.epoch_counter(id).await;
+        let from = state
+            .chain
+            .next()
+            .epoch
+            .max(counter.map_err(from_placement)?);
+        let (floor, unread) = self.floor(id, from, &members).await;
         let issued = self.placement.issue_epoch(id, floor).await;
         line.epoch = issued.map_err(from_placement)?;
         line.unread = unread;

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_format::{
-    Certificate, ClaimNonce, Epoch, ObjectName, Position, Sealed, SiteName, VaultHeader, VaultId,
-};
+use holdfast_format::{Certificate, ObjectName, Position, Sealed, SiteName, VaultHeader, VaultId};
 use holdfast_placement::{Acquire, Owner};
 use holdfast_store::SiteReader;
 use holdfast_vault::log::takeover::Claimant;
@@ -17,15 +15,13 @@ use holdfast_vault::{
     Credentials, Guard, LogReader, State, Takeover, Writer, open_state, open_state_from,
 };
 
+use crate::epochs::Before;
 use crate::error::{Elsewhere, Error, Result, from_placement};
-use crate::failover::{self, ANSWER_WITHIN};
+use crate::failover;
 use crate::newest::Newest;
 use crate::node::Node;
 use crate::repair;
 use crate::vault::{Vault, herald};
-
-/// Numbers that are skipped, at least, where a number may have been used unseen.
-const SKIPPED_MIN: u64 = 1 << 20;
 
 /// Where and as whom a vault is taken.
 #[derive(Debug)]
@@ -70,107 +66,11 @@ impl Node {
         })
     }
 
-    /// A claimant above every epoch that was ever issued.
-    ///
-    /// ORDER: numbers are names of log folders, and no name is ever used twice. A placement store that does not know the
-    /// vault has lost its counter, or never had it; one whose counter is behind the log was brought back from an old backup. A number
-    /// that a cut-off member has used already would be issued again, and that member could never follow. So every member
-    /// is read, and where one cannot be, numbers are skipped.
-    pub(crate) async fn new_claimant(&self, id: VaultId, state: &State) -> Result<Claimant> {
-        let nonce = ClaimNonce(self.context.random());
-        // ORDER: looked at, not raised. One that is behind would have come past the log's numbers after a few attempts, and been
-        // taken for right.
-        let counter = self.placement.epoch_counter(id).await;
-        let counter = counter.map_err(from_placement)?;
-        if state.chain.head.is_none() {
-            // The first epoch of every vault is 1. The counter is told, or it would be taken for one that is behind.
-            let epoch = Epoch(1);
-            if counter < epoch {
-                let issued = self.placement.issue_epoch(id, Epoch(0)).await;
-                issued.map_err(from_placement)?;
-            }
-            return Ok(Claimant { epoch, nonce });
-        }
-        let mut floor = state.chain.next().epoch;
-        let known = self.placement.vaults().await.map_err(from_placement)?;
-        let is_right = counter >= floor && known.iter().any(|entry| entry.vault == id);
-        if !is_right && Guard::EpochsNeverReused.stands() {
-            let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
-            floor = self.floor(id, floor, &members).await.0;
-        }
-        // ORDER: above what was looked at too. The store may have been brought back from a backup since.
-        let epoch = self.placement.issue_epoch(id, floor.max(counter)).await;
-        Ok(Claimant {
-            epoch: epoch.map_err(from_placement)?,
-            nonce,
-        })
-    }
-
-    /// Has the store's counter stand at or above a number in use, before an entry says that the store knows the vault.
-    pub(crate) async fn renumber(
-        &self,
-        id: VaultId,
-        used: Epoch,
-        members: &[SiteName],
-    ) -> Result<()> {
-        let counter = self.placement.epoch_counter(id).await;
-        if counter.map_err(from_placement)? >= used {
-            return Ok(());
-        }
-        let (floor, _) = self.floor(id, used, members).await;
-        let issued = self.placement.issue_epoch(id, floor).await;
-        issued.map(drop).map_err(from_placement)
-    }
-
-    /// A number at or above every epoch that was ever used, by what the members show; those that could not be read, for which
-    /// numbers were skipped.
-    pub(crate) async fn floor(
-        &self,
-        id: VaultId,
-        mut floor: Epoch,
-        members: &[SiteName],
-    ) -> (Epoch, Vec<String>) {
-        let mut unread = Vec::new();
-        for site in members {
-            match self.last_epoch(id, site).await {
-                Ok(last) => floor = floor.max(last),
-                Err(error) => unread.push(format!("{site} ({error})")),
-            }
-        }
-        if !unread.is_empty() {
-            // By chance too: the coordinator on the other side of a cut may have to skip from the same number.
-            let chance = u32::from_le_bytes(self.context.random());
-            let skipped = SKIPPED_MIN + u64::from(chance);
-            tracing::warn!(
-                vault = %id,
-                skipped,
-                "the placement store does not know which epochs of this vault were used, and not every site can be read: {}. Numbers \
-                 are skipped, so that none is used twice",
-                unread.join(", ")
-            );
-            floor = Epoch(floor.0.saturating_add(skipped));
-        }
-        (floor, unread)
-    }
-
-    /// The highest epoch that has a folder at a site.
-    async fn last_epoch(&self, id: VaultId, site: &SiteName) -> Result<Epoch> {
-        let reading = async {
-            let opened = self.sites.open(site).await?;
-            let epochs = LogReader::new(opened.site, id).epochs().await?;
-            Ok(epochs.last().copied().unwrap_or(Epoch(0)))
-        };
-        match tokio::time::timeout(ANSWER_WITHIN, reading).await {
-            Ok(last) => last,
-            Err(_) => Err(Error::Unavailable("it does not answer".into())),
-        }
-    }
-
     /// Takes a vault over.
     pub(crate) async fn take(self: &Arc<Self>, id: VaultId, how: &Take) -> Result<Arc<Vault>> {
-        let (at, mut claimant) = match how {
-            Take::AtPrimary => (None, None),
-            Take::At(site, claimant) => (Some(site), *claimant),
+        let (at, mut claimant, before) = match how {
+            Take::AtPrimary => (None, None, Before::Read),
+            Take::At(site, claimant) => (Some(site), *claimant, Before::Unread),
         };
         // Reserved before anything is read: a log is long, and whoever handed the vault over would take it for left alone.
         self.reserve(id).await?;
@@ -226,7 +126,7 @@ impl Node {
         loop {
             let own = match claimant.take() {
                 Some(announced) => announced,
-                None => self.new_claimant(id, &state).await?,
+                None => self.new_claimant(id, &state, before).await?,
             };
             // ORDER: the log is looked at after the number was issued. A failback closes a branch first, and is issued a number
             // after that: a claimant with a higher one that had looked before would go on in the branch, behind the fork.

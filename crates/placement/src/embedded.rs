@@ -12,6 +12,7 @@
 //!
 //! Must never: hold anything per chunk or pack, or be shared by two processes.
 
+mod backup;
 mod file;
 mod leases;
 
@@ -40,6 +41,7 @@ use crate::site_entry::SiteEntry;
 use crate::value;
 use crate::vault_entry::VaultEntry;
 use crate::watch::{Hub, Watch};
+pub use backup::Backup;
 use file::File;
 use leases::Leases;
 

@@ -27,7 +27,7 @@ mod vault_entry;
 mod watch;
 
 pub use coordinator::{CoordinatorInfo, SiteGone};
-pub use embedded::EmbeddedPlacement;
+pub use embedded::{Backup, EmbeddedPlacement};
 pub use error::{Error, ErrorKind, Result};
 pub use etcd::{EtcdOptions, EtcdPlacement};
 pub use event::Event;

@@ -14,6 +14,7 @@ use holdfast_format::{Bundle, SnapshotId};
 use crate::check;
 use crate::link;
 use crate::network::Dialer;
+use crate::route::Route;
 use crate::tree::{self, Tree};
 use crate::world::{Made, World};
 
@@ -112,6 +113,7 @@ impl Agent {
             world: world.clone(),
             agent: self.name.clone(),
             context: context.clone(),
+            route: world.follows().then(|| Route::new(&self.name)),
         };
         let mut options = SessionOptions::new(self.name.parse()?);
         options.sealers = 1;

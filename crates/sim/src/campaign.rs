@@ -24,6 +24,8 @@ pub struct Campaign {
     pub threads: usize,
     /// Goes on after a failure.
     pub keep_going: bool,
+    /// The plan of a seed.
+    pub plan: fn(u64) -> Plan,
 }
 
 /// What came of it.
@@ -52,7 +54,7 @@ pub fn carry_out(campaign: &Campaign, progress: impl Fn(&Figures, Option<u64>) +
                         return;
                     }
                     let seed = campaign.seed + number;
-                    let outcome = run(&Plan::of(seed), false);
+                    let outcome = run(&(campaign.plan)(seed), false);
                     let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
                     result.histories += 1;
                     for (kind, count) in &outcome.counts {

@@ -4,13 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use holdfast_coordinator::Error;
 use holdfast_format::{Position, SiteName, Slot, SnapshotId};
 use holdfast_store::SiteReader;
 use holdfast_vault::invariant::{self, Slotted};
 use holdfast_vault::{LogReader, State};
 
 use crate::disk::Disk;
+use crate::forks;
+use crate::operator::BY_A_PERSON;
+use crate::process::Process;
 use crate::restore;
 use crate::tree::Tree;
 use crate::world::World;
@@ -73,7 +78,68 @@ pub async fn all(world: &Arc<World>) -> Vec<String> {
             }
         }
     }
+    found.extend(forks::claimed_twice(world).await);
     found.extend(restores(world, &owner.service, &members).await);
+    if world.follows() {
+        found.extend(leads_to(world, &owner).await);
+    }
+    found
+}
+
+/// No more was left behind than the policy accepts, where no person said otherwise.
+///
+/// What its owner acknowledged counts. Where an owner was gone, or out of placement's sight, only what it had told of: nobody else
+/// knew more. Placement that went back to an older copy knew less than that.
+pub async fn left_behind(world: &World, accepted: Duration) -> Vec<String> {
+    let counts = world.trace.counts();
+    let was = |what: &[&str]| what.iter().any(|fault| counts.contains_key(*fault));
+    if was(&[BY_A_PERSON, "fault: RestorePlacement"]) {
+        return Vec::new();
+    }
+    let gone = [
+        "fault: Crash",
+        "fault: Pause",
+        "fault: LoseLease",
+        "fault: CutPlacement",
+    ];
+    let told_only = was(&gone) || was(&["fault: PlacementDead", "fault: Stop"]);
+    let branches = forks::left_behind(world, told_only).await;
+    branches
+        .iter()
+        .for_each(|_| world.trace.count("branches that the policy made"));
+    let long = branches
+        .into_iter()
+        .filter(|left| left.millis > accepted.as_millis() as i64);
+    long.map(|left| {
+        format!(
+            "loss: {} s of changes were left behind at site {} from {} on, and {} s are accepted",
+            left.millis / 1000,
+            left.site,
+            left.from,
+            accepted.as_secs()
+        )
+    })
+    .collect()
+}
+
+/// Whichever coordinator is asked, it is the owner or names it.
+async fn leads_to(world: &World, owner: &Process) -> Vec<String> {
+    let mut found = Vec::new();
+    for process in world.living() {
+        let asked = process.node.reach(&world.vault_name()).await;
+        let right = match &asked {
+            Ok(_) => process.name == owner.name,
+            Err(Error::Elsewhere(there)) => there.owner == owner.name,
+            Err(_) => false,
+        };
+        if !right {
+            let (asked, why) = (&process.name, asked.err());
+            found.push(format!(
+                "liveness: who asks {asked} is not led to {}: {why:?}",
+                owner.name
+            ));
+        }
+    }
     found
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::{AGENTS, Agent};
 use crate::check;
-use crate::disk::{Disk, Rot};
+use crate::damage;
 use crate::operator;
 use crate::plan::{Act, Plan};
 use crate::restore;
@@ -78,6 +78,9 @@ struct History {
 impl History {
     async fn begin(plan: &Plan, trace: Trace) -> Made<Vec<String>> {
         let world = World::make(plan.seed, plan.sites, trace).await?;
+        if plan.follows {
+            world.let_clients_follow();
+        }
         let agents = AGENTS
             .iter()
             .map(|(name, scope)| Agent::new(&world, name, scope));
@@ -116,7 +119,12 @@ impl History {
         let mut breaches = world.watch.breaches();
         if breaches.is_empty() {
             match settled {
-                Ok(true) => breaches.extend(check::all(&world).await),
+                Ok(true) => {
+                    breaches.extend(check::all(&world).await);
+                    if let Some(accepted) = plan.accepted() {
+                        breaches.extend(check::left_behind(&world, accepted).await);
+                    }
+                }
                 Ok(false) => {}
                 Err(why) => breaches.push(why),
             }
@@ -253,8 +261,16 @@ impl History {
                     world.trace.count("fault: Crash");
                 }
             }
+            Act::CrashOwner => {
+                if let Some(process) = world.last_owner() {
+                    process.crash();
+                    world.bury(&process.name);
+                    world.trace.count("fault: Crash");
+                }
+            }
             Act::Stop(n) => {
                 if let Some(process) = world.process(coordinator(n)) {
+                    world.trace.count("fault: Stop");
                     self.go("stop", async move {
                         process.stop().await;
                     });
@@ -290,6 +306,26 @@ impl History {
                     world.trace.count("fault: LosePlacement");
                 }
             }
+            Act::EmptyPlacement
+            | Act::CopyPlacement
+            | Act::RestorePlacement
+            | Act::PlacementDead(_)
+            | Act::Compact => placement_strikes(&world, act),
+            Act::Rebuild => self.ask("rebuild", async move {
+                operator::rebuild_placement(&world).await
+            }),
+            Act::LetMove(seconds) => {
+                let accept_loss = Duration::from_secs(seconds);
+                self.ask("policy that moves", async move {
+                    operator::let_move(&world, accept_loss).await
+                });
+            }
+            Act::FailOverAll(n, accept) => {
+                let to = site(n);
+                self.ask("failover of all", async move {
+                    operator::fail_over_all(&world, to, accept).await
+                });
+            }
             Act::CutPlacement(n, off) => {
                 world
                     .weather
@@ -312,18 +348,19 @@ impl History {
                     world.trace.count("fault: Full");
                 }
             }
-            Act::Rot(n) => rot(&world, site(n)),
-            Act::Replace(n) => replace(&world, site(n)),
+            Act::Rot(n) => damage::rot(&world, site(n)),
+            Act::Replace(n) => damage::replace(&world, site(n)),
             Act::Copy(n) => {
                 if let Some(disk) = world.disk(site(n)) {
                     disk.copy();
                 }
             }
-            Act::RollBack(n) => roll_back(&world, site(n)),
+            Act::RollBack(n) => damage::roll_back(&world, site(n)),
             Act::Jump(n, minutes) => {
                 world.clock_of(coordinator(n)).jump(minutes * 60_000);
                 world.trace.count("fault: Jump");
             }
+            Act::Idle(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
             Act::Storm(on) => match on {
                 true => world.weather.set_odds(plan.odds),
                 false => world.weather.set_odds(Default::default()),
@@ -355,12 +392,19 @@ impl History {
             return;
         };
         self.go("restore", async move {
-            let Some(service) = world.service("restorer") else {
+            let restoring = async {
+                if world.follows() {
+                    return Some(restore::following(&world, "restorer", id).await);
+                }
+                let service = world.service("restorer")?;
+                Some(restore::through(&world, &service, id).await)
+            };
+            let limit = Duration::from_secs(300);
+            let restored = tokio::time::timeout(limit, restoring).await;
+            let Some(restored) = restored.transpose() else {
                 return;
             };
-            let restoring = restore::through(&world, &service, id);
-            let limit = Duration::from_secs(300);
-            match tokio::time::timeout(limit, restoring).await {
+            match restored {
                 Ok(Ok(Ok(tree))) => check::compare(&world, &id, &tree, "through a coordinator"),
                 Ok(Ok(Err(_))) => world.trace.count("restores with losses"),
                 Ok(Err(_)) | Err(_) => world.trace.count("restores that failed"),
@@ -369,98 +413,23 @@ impl History {
     }
 }
 
-/// Damages an object at a site of which another site has a good copy.
-fn rot(world: &World, site: &str) {
-    let Some(disk) = world.disk(site) else { return };
-    let sound = |name: &String| {
-        let there = disk.read(name);
-        let mut others = world
-            .disks
-            .iter()
-            .filter(|other| other.site_name().as_str() != site);
-        there.is_some() && others.any(|other| other.read(name) == there)
+/// Something becomes of placement as a whole.
+fn placement_strikes(world: &World, act: Act) {
+    let placement = &world.placement;
+    let done = match act {
+        Act::EmptyPlacement => placement.empty().map(|()| true),
+        Act::CopyPlacement => placement.copy().map(|()| true),
+        Act::RestorePlacement => placement.restore(),
+        Act::PlacementDead(true) => placement.die().map(|()| true),
+        Act::PlacementDead(false) => placement.come_back().map(|()| true),
+        _ => {
+            placement.compact();
+            Ok(true)
+        }
     };
-    let mut names: Vec<String> = disk.names("/packs/");
-    // Sorted by name, so that the choice is one of the seed: segments are named by hash.
-    names.extend(disk.names("/log/"));
-    names.extend(disk.names("/keys/"));
-    names.retain(sound);
-    let Some(name) = world.chance.pick(&names, &["rot", site]) else {
-        return;
-    };
-    let mut how = [Rot::Missing, Rot::Truncated, Rot::Flipped, Rot::Zeroed]
-        [world.chance.below(4, &["how", site]) as usize];
-    // A record that is gone from the end of a log cannot be told from one that never was.
-    if how == Rot::Missing && name.contains("/log/") {
-        how = Rot::Flipped;
+    if matches!(done, Ok(true)) {
+        let kind = format!("{act:?}");
+        let kind = kind.split('(').next().unwrap_or_default();
+        world.trace.count(&format!("fault: {kind}"));
     }
-    disk.rot(name, how, world.chance.draw(&["where", site]));
-    world.trace.count(&format!("fault: Rot{how:?}"));
-    let name = crate::trace::plain(name);
-    world
-        .trace
-        .say("rotter", format_args!("{how:?} {name} at {site}"));
-}
-
-/// The disk of a site that only follows is replaced by an empty one.
-fn replace(world: &World, site: &str) {
-    let folds = world.watch.folds();
-    let Some(disk) = world.disk(site) else { return };
-    let own = folds.get(disk.site_name());
-    let primary = own.and_then(|state| state.catalog.primary.clone());
-    let mut needed = disk.names("/packs/");
-    needed.extend(disk.names("/log/"));
-    needed.extend(disk.names("/keys/"));
-    if own.is_none()
-        || primary.as_ref() == Some(disk.site_name())
-        || !is_elsewhere(world, disk, &needed)
-    {
-        return;
-    }
-    disk.replace_disk();
-    world.trace.count("fault: Replace");
-    world
-        .trace
-        .say("history", format_args!("{site} has an empty disk now"));
-}
-
-/// Whether another disk has the same of all these: what lies only here is not lost by what somebody does to a disk.
-fn is_elsewhere(world: &World, disk: &Disk, names: &[String]) -> bool {
-    let others = world
-        .disks
-        .iter()
-        .filter(|other| other.site_name() != disk.site_name());
-    names.iter().all(|name| {
-        let here = disk.read(name);
-        others.clone().any(|other| other.read(name) == here)
-    })
-}
-
-/// The disk of a site goes back to an older copy of itself, if what it lacks then lies elsewhere.
-fn roll_back(world: &World, site: &str) {
-    let Some(disk) = world.disk(site) else { return };
-    let Some(newer) = disk.newer_than_copy().filter(|newer| !newer.is_empty()) else {
-        return;
-    };
-    // Saved folds only save work.
-    let needed = newer.into_iter().filter(|name| {
-        let kinds = ["/packs/", "/log/", "/keys/"];
-        kinds.iter().any(|kind| name.contains(kind))
-    });
-    let needed: Vec<String> = needed.collect();
-    if !is_elsewhere(world, disk, &needed) {
-        return;
-    }
-    world.watch.rolled_back(disk);
-    disk.roll_back();
-    world.trace.count("fault: RollBack");
-    // A record that is gone is met at the next one. A pack that no record named yet is missed by nobody before it is read: that is
-    // rot, and the scrubber's to find.
-    if !needed.iter().any(|name| name.contains("/log/")) {
-        world.trace.count("fault: RotRolledBack");
-    }
-    world.trace.say(
-        "history",
-        format_args!("{site} lacks {} objects now", needed.len()),
-    );
 }

@@ -21,11 +21,14 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::HoldInTheTurn, 2, "I9"),
     (Guard::HomesStay, 118, "liveness"),
     (Guard::KeysInUseStay, 1, "I1"),
-    (Guard::CondemnedEverywhere, 1, "I5"),
+    (Guard::CondemnedEverywhere, 2, "I5"),
     (Guard::NamedBeforeRecord, 13, "I1"),
-    (Guard::SalvagedFirst, 113, "I9"),
+    (Guard::SalvagedFirst, 42, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
-    (Guard::PreviousStands, 8, "I1"),
+    (Guard::PreviousStands, 3, "I1"),
+    (Guard::EpochsNeverReused, 3, "liveness"),
+    (Guard::OthersGathered, 72, "loss"),
+    (Guard::NoMoreLeftBehind, 64, "loss"),
 ];
 
 /// Guards that others stand behind: the guard, those that are taken away with it, the seed, and how the breach begins. With the
@@ -37,7 +40,7 @@ pub const FOUND_BESIDE: &[(Guard, &[Guard], u64, &str)] = &[(
         Guard::ChildrenFirst,
         Guard::CommitChecked,
     ],
-    127,
+    84,
     "I1",
 )];
 
@@ -54,7 +57,6 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::PrimaryHealed, STORY),
     (Guard::OwedHoldsStop, STORY),
     (Guard::SealAtMemberStops, STORY),
-    (Guard::EpochsNeverReused, STORY),
     (Guard::BranchFoldsLeft, STORY),
     (Guard::OwnBranchStops, STORY),
     (Guard::DoubtKeeps, BESIDE),
@@ -62,7 +64,6 @@ pub const NOT_FOUND: &[(Guard, &str)] = &[
     (Guard::CommitChecked, BESIDE),
     (Guard::CopyVerified, STORY),
     (Guard::BranchIsNoDamage, STORY),
-    (Guard::OthersGathered, STORY),
     (Guard::LastPrimaryAsked, STORY),
     (Guard::LossTold, STORY),
     (Guard::WholeBeforeProtected, STORY),
@@ -101,9 +102,11 @@ pub fn plan(seed: u64, guard: Guard) -> Plan {
         | Guard::OwedHoldsStop
         | Guard::BranchFoldsLeft
         | Guard::OwnBranchStops
-        | Guard::SealBeforeDrain
-        | Guard::OthersGathered
-        | Guard::LastPrimaryAsked => Focus::Branches,
+        | Guard::SealBeforeDrain => Focus::Branches,
+        Guard::EpochsNeverReused => Focus::EmptyPlacement,
+        Guard::LastPrimaryAsked => Focus::Deposed,
+        Guard::OthersGathered => Focus::Moved,
+        Guard::NoMoreLeftBehind => Focus::Flapping,
         Guard::DoubtKeeps | Guard::CopyVerified | Guard::BranchIsNoDamage => Focus::Damage,
         Guard::PrimaryHealed | Guard::PreviousStands => Focus::Older,
         Guard::CondemnedEverywhere

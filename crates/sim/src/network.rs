@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::process::Process;
+use crate::route::Route;
 use crate::world::World;
 
 /// A process that does not answer for so long is taken for dead by whoever talks to it.
@@ -33,12 +34,22 @@ pub struct Dialer {
     pub agent: String,
     /// The agent's own tasks.
     pub context: Context,
+    /// Whom it asks, where clients find the owner by themselves.
+    pub route: Option<Route>,
 }
 
 #[async_trait]
 impl Dial for Dialer {
+    async fn turn(&self, status: &Status) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(|route| route.turn(&self.world, status))
+    }
+
     async fn dial(&self, first: SessionRequest) -> Result<Link, Status> {
-        let picked = self.world.pick_process(&self.agent);
+        let picked = match &self.route {
+            Some(route) => route.process(&self.world),
+            None => self.world.pick_process(&self.agent),
+        };
         let whom = picked
             .as_ref()
             .map_or("nobody", |process| process.name.as_str());

@@ -16,6 +16,7 @@ use holdfast_proto::v1::verify_progress::Kind as Found;
 use tokio_stream::StreamExt;
 use tonic::{Request, Status};
 
+use crate::route::{Route, TURNS_MAX, is_elsewhere};
 use crate::world::World;
 
 /// How long the operator waits for an answer.
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who is logged.
 const WHO: &str = "operator";
+
+/// Failovers that a person asked for are counted as these.
+pub const BY_A_PERSON: &str = "failovers that a person asked for";
 
 /// What came of a request.
 pub type Asked<T> = Result<T, String>;
@@ -35,10 +39,36 @@ async fn within<T>(asked: impl Future<Output = Result<T, Status>>) -> Asked<T> {
     }
 }
 
-fn service(world: &World) -> Asked<Service> {
-    world
-        .service(WHO)
-        .ok_or_else(|| "nobody listens".to_owned())
+/// Asks a coordinator, and where clients find the owner by themselves the one that it names instead.
+async fn ask<T, R, F>(world: &World, request: R, ask: impl Fn(Service, Request<R>) -> F) -> Asked<T>
+where
+    R: Clone,
+    F: Future<Output = Result<T, Status>>,
+{
+    let nobody = || "nobody listens".to_owned();
+    if !world.follows() {
+        let service = world.service(WHO).ok_or_else(nobody)?;
+        return within(ask(service, Request::new(request))).await;
+    }
+    let route = Route::new(WHO);
+    let mut turns = 0;
+    loop {
+        let process = route.process(world).ok_or_else(nobody)?;
+        let asking = ask(process.service.clone(), Request::new(request.clone()));
+        let asked = tokio::time::timeout(PATIENCE, asking);
+        match asked.await {
+            Ok(Ok(answer)) => return Ok(answer),
+            // What may have been done is not asked again.
+            Ok(Err(status)) if turns < TURNS_MAX && is_elsewhere(&status) => {
+                if !route.turn(world, &status) {
+                    return Err(status.message().to_owned());
+                }
+                turns += 1;
+            }
+            Ok(Err(status)) => return Err(status.message().to_owned()),
+            Err(_) => return Err("no answer".into()),
+        }
+    }
 }
 
 /// Forgets a snapshot, without a time in the trash.
@@ -51,7 +81,10 @@ pub async fn forget(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
         why: "simulated".into(),
         purge: true,
     };
-    within(service(world)?.forget(Request::new(request))).await?;
+    ask(world, request, |service, request| async move {
+        service.forget(request).await
+    })
+    .await?;
     world.model().forgot(&id);
     Ok(())
 }
@@ -65,9 +98,11 @@ pub async fn trash(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
         why: "simulated".into(),
         purge: false,
     };
-    within(service(world)?.forget(Request::new(request)))
-        .await
-        .map(drop)
+    ask(world, request, |service, request| async move {
+        service.forget(request).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Takes a snapshot out of the trash.
@@ -78,7 +113,10 @@ pub async fn recover(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
         snapshots: vec![id.0.to_vec().into()],
         who: WHO.into(),
     };
-    within(service(world)?.recover(Request::new(request))).await?;
+    ask(world, request, |service, request| async move {
+        service.recover(request).await
+    })
+    .await?;
     world.model().recover(&id, before);
     Ok(())
 }
@@ -91,7 +129,10 @@ pub async fn hold(world: &Arc<World>, id: SnapshotId) -> Asked<()> {
         why: "simulated".into(),
         who: WHO.into(),
     };
-    let placed = within(service(world)?.place_hold(Request::new(request))).await?;
+    let placed = ask(world, request, |service, request| async move {
+        service.place_hold(request).await
+    })
+    .await?;
     let bytes = placed.into_inner().id;
     if let Ok(bytes) = <[u8; 16]>::try_from(&bytes[..]) {
         world.model().hold(HoldId(bytes), id);
@@ -107,9 +148,11 @@ pub async fn release(world: &Arc<World>, hold: HoldId) -> Asked<()> {
         hold: hold.0.to_vec().into(),
         who: WHO.into(),
     };
-    within(service(world)?.release_hold(Request::new(request)))
-        .await
-        .map(drop)
+    ask(world, request, |service, request| async move {
+        service.release_hold(request).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Sets a policy that keeps the last few of each source.
@@ -123,9 +166,11 @@ pub async fn set_policy(world: &Arc<World>, last: usize) -> Asked<()> {
         text,
         who: WHO.into(),
     };
-    within(service(world)?.set_policy(Request::new(request)))
-        .await
-        .map(drop)
+    ask(world, request, |service, request| async move {
+        service.set_policy(request).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Confirms the clock.
@@ -136,9 +181,11 @@ pub async fn confirm(world: &Arc<World>) -> Asked<()> {
         confirm: true,
         who: WHO.into(),
     };
-    within(service(world)?.expire(Request::new(request)))
-        .await
-        .map(drop)
+    ask(world, request, |service, request| async move {
+        service.expire(request).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Collects; with `wait`, until it is done at every member. Whether it was.
@@ -149,9 +196,8 @@ pub async fn collect(world: &Arc<World>, wait: bool) -> Asked<bool> {
         wait,
         who: WHO.into(),
     };
-    let service = service(world)?;
-    within(async {
-        let mut said = service.collect(Request::new(request)).await?.into_inner();
+    ask(world, request, |service, request| async move {
+        let mut said = service.collect(request).await?.into_inner();
         let mut done = false;
         while let Some(one) = said.next().await {
             let kind = one?.kind;
@@ -174,9 +220,8 @@ pub async fn verify(world: &Arc<World>, repair: bool) -> Asked<(u64, u64, Vec<St
         sample_percent: 0.0,
         repair,
     };
-    let service = service(world)?;
-    within(async {
-        let mut said = service.verify(Request::new(request)).await?.into_inner();
+    ask(world, request, |service, request| async move {
+        let mut said = service.verify(request).await?.into_inner();
         let (mut findings, mut repaired, mut open) = (0, 0, Vec::new());
         while let Some(one) = said.next().await {
             match one?.kind {
@@ -194,6 +239,7 @@ pub async fn verify(world: &Arc<World>, repair: bool) -> Asked<(u64, u64, Vec<St
 
 /// Fails over to a site.
 pub async fn fail_over(world: &Arc<World>, to: &str, accept_loss: bool) -> Asked<()> {
+    world.trace.count(BY_A_PERSON);
     let request = v1::FailoverRequest {
         vault: world.vault_name(),
         to: to.into(),
@@ -201,9 +247,11 @@ pub async fn fail_over(world: &Arc<World>, to: &str, accept_loss: bool) -> Asked
         plan_only: false,
         who: WHO.into(),
     };
-    within(service(world)?.failover(Request::new(request)))
-        .await
-        .map(drop)
+    ask(world, request, |service, request| async move {
+        service.failover(request).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Brings back what was left behind: one site, or all.
@@ -214,6 +262,64 @@ pub async fn fail_back(world: &Arc<World>, site: &str) -> Asked<u64> {
         make_primary: false,
         who: WHO.into(),
     };
-    let answer = within(service(world)?.failback(Request::new(request))).await?;
+    let answer = ask(world, request, |service, request| async move {
+        service.failback(request).await
+    })
+    .await?;
     Ok(answer.into_inner().snapshots_salvaged)
+}
+
+/// Fails over every vault that has a site: what it would leave behind is asked first, and only what was to be expected is done.
+///
+/// There is one vault. A command that was ended half-way is given again.
+pub async fn fail_over_all(world: &Arc<World>, to: &str, accept_loss: bool) -> Asked<()> {
+    world.trace.count(BY_A_PERSON);
+    let request = |plan_only: bool| v1::FailoverRequest {
+        vault: world.vault_name(),
+        to: to.into(),
+        accept_loss: accept_loss && !plan_only,
+        plan_only,
+        who: WHO.into(),
+    };
+    let looking = ask(world, request(true), |service, request| async move {
+        service.failover(request).await
+    });
+    let plan = looking.await?.into_inner();
+    let loses_nothing = plan.loss_known_none && plan.target_lacks.is_empty();
+    if !accept_loss && !loses_nothing {
+        return Err("something would be left behind".into());
+    }
+    let moving = ask(world, request(false), |service, request| async move {
+        service.failover(request).await
+    });
+    moving.await.map(drop)
+}
+
+/// Lets the vault be moved without a person.
+pub async fn let_move(world: &Arc<World>, accept_loss: Duration) -> Asked<()> {
+    let text = format!(
+        "version = 1\n[failover]\nafter = \"30s\"\naccept_loss = \"{}s\"\n",
+        accept_loss.as_secs()
+    );
+    let request = v1::SetPolicyRequest {
+        vault: world.vault_name(),
+        text,
+        who: WHO.into(),
+    };
+    ask(world, request, |service, request| async move {
+        service.set_policy(request).await
+    })
+    .await
+    .map(drop)
+}
+
+/// Has placement made again from the sites. What is left to do, for people.
+pub async fn rebuild_placement(world: &Arc<World>) -> Asked<Vec<String>> {
+    let request = v1::RebuildPlacementRequest { who: WHO.into() };
+    let rebuilt = ask(world, request, |service, request| async move {
+        service.rebuild_placement(request).await
+    });
+    let lines = rebuilt.await?.into_inner().vaults.into_iter();
+    let troubles = lines.map(|line| line.trouble);
+    Ok(troubles.filter(|trouble| !trouble.is_empty()).collect())
 }

@@ -1,55 +1,28 @@
 //! A process's way to placement: through its gate and the weather, to one store that all processes share.
 //!
-//! State: none of its own; the store's. Placement can be lost as a whole: then an empty one takes its place.
+//! State: none of its own; the store's.
 
-use std::sync::{Arc, PoisonError, RwLock};
+mod hearing;
+mod shared;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream;
-use holdfast_context::Context;
 use holdfast_format::{Epoch, SiteName, VaultId};
 use holdfast_placement::{
-    Acquire, CoordinatorInfo, EmbeddedPlacement, Error, Event, LeaseId, Owner, Placement, Progress,
+    Acquire, CoordinatorInfo, EmbeddedPlacement, Error, LeaseId, Owner, Placement, Progress,
     Result, SiteEntry, VaultEntry, Watch,
 };
+
+use hearing::Hearing;
+pub use shared::Shared;
 
 use crate::gate::Gate;
 use crate::weather::{Call, Fault, Weather};
 
 /// What stands for the place in the weather.
 pub const PLACE: &str = "placement";
-
-/// The store that all share.
-#[derive(Debug)]
-pub struct Shared {
-    context: Context,
-    store: RwLock<Arc<EmbeddedPlacement>>,
-}
-
-impl Shared {
-    /// An empty store.
-    pub fn new(context: Context) -> Result<Arc<Self>> {
-        let store = EmbeddedPlacement::in_memory(context.clone())?;
-        Ok(Arc::new(Self {
-            context,
-            store: RwLock::new(Arc::new(store)),
-        }))
-    }
-
-    /// Everything in it is lost.
-    pub fn lose(&self) -> Result<()> {
-        let empty = Arc::new(EmbeddedPlacement::in_memory(self.context.clone())?);
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = empty;
-        Ok(())
-    }
-
-    /// The store itself, without weather.
-    pub fn store(&self) -> Arc<EmbeddedPlacement> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone()
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -98,7 +71,7 @@ impl PlacementLink {
             200 + weather.chance.below(2000, &words),
         ))
         .await;
-        if weather.is_cut(process, PLACE) {
+        if weather.is_cut(process, PLACE) || self.shared.is_dead() {
             tokio::time::sleep(Duration::from_secs(2)).await;
             gate.pass().await;
             return Err(error("no answer", call == Call::Ask));
@@ -120,6 +93,10 @@ impl PlacementLink {
             .trace
             .say(process, format_args!("{PLACE} {task}: {word}"));
         weather.trace.count("calls to placement");
+        // What it answers may not be so any more when it arrives.
+        if let Some(Fault::Late(pause)) = fault {
+            tokio::time::sleep(pause).await;
+        }
         gate.pass().await;
         match fault {
             Some(Fault::DoneButFailed) => {
@@ -226,7 +203,10 @@ impl Placement for PlacementLink {
         progress: Progress,
     ) -> Result<()> {
         let effect = |store: Arc<EmbeddedPlacement>| async move {
-            store.set_progress(vault, site, progress).await
+            let replicated = progress.replicated;
+            store.set_progress(vault, site, progress).await?;
+            self.shared.was_told(site, replicated);
+            Ok(())
         };
         self.call(Call::Tell, "set progress", effect).await
     }
@@ -250,28 +230,10 @@ impl Placement for PlacementLink {
 
     async fn watch(&self) -> Result<Watch> {
         let effect = |store: Arc<EmbeddedPlacement>| async move { store.watch().await };
+        // ORDER: counted before the watch is made, so that a store that takes the place of this one meanwhile is noticed.
+        let turned = self.shared.turned();
         let watch = self.call(Call::Ask, "watch", effect).await?;
-        let way = (
-            self.process.clone(),
-            self.gate.clone(),
-            self.weather.clone(),
-        );
-        Ok(Watch::over(stream::unfold((watch, way), heard)))
+        let hearing = Hearing::of(self, watch, turned);
+        Ok(Watch::over(hearing.events()))
     }
-}
-
-/// How often somebody who is cut off looks whether he still is.
-const CUT: Duration = Duration::from_secs(1);
-
-type Way = (String, Gate, Weather);
-
-/// The next event, as it reaches a process: not while that one is paused, nor while it is cut off.
-async fn heard((mut watch, way): (Watch, Way)) -> Option<(Event, (Watch, Way))> {
-    let event = watch.next().await?;
-    let (process, gate, weather) = &way;
-    while weather.is_cut(process, PLACE) {
-        tokio::time::sleep(CUT).await;
-    }
-    gate.pass().await;
-    Some((event, (watch, way)))
 }

@@ -16,6 +16,7 @@ use crate::clock::SimClock;
 use crate::gate::Gate;
 use crate::link::{Links, context};
 use crate::placement::PlacementLink;
+use crate::route::address;
 use crate::world::World;
 
 /// How long a lease lasts.
@@ -69,7 +70,7 @@ impl Process {
         let options = Options {
             name: name.into(),
             data: data.into(),
-            addresses: vec![format!("sim:{name}")],
+            addresses: vec![address(name)],
             sites: sites
                 .map(|disk| (disk.site_name().clone(), disk.site_url().into()))
                 .collect(),

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use crate::disk::Disk;
+use crate::route::{Route, TURNS_MAX};
 use crate::tree::{self, Tree};
 use crate::world::World;
 
@@ -39,14 +40,46 @@ fn unavailable(status: Status) -> Error {
 
 /// Restores through a coordinator.
 pub async fn through(world: &Arc<World>, service: &Service, id: SnapshotId) -> Result<Restored> {
+    let opened = open(world, service, id).await.map_err(unavailable)?;
+    read(world, service, opened).await
+}
+
+/// Restores through whichever coordinator the one that was asked first leads to.
+pub async fn following(world: &Arc<World>, client: &str, id: SnapshotId) -> Result<Restored> {
+    let route = Route::new(client);
+    let mut turns = 0;
+    loop {
+        let Some(process) = route.process(world) else {
+            return Err(unavailable(Status::unavailable("nobody listens")));
+        };
+        match open(world, &process.service, id).await {
+            Ok(opened) => return read(world, &process.service, opened).await,
+            Err(status) if turns < TURNS_MAX && route.turn(world, &status) => turns += 1,
+            Err(status) => return Err(unavailable(status)),
+        }
+    }
+}
+
+async fn open(
+    world: &World,
+    service: &Service,
+    id: SnapshotId,
+) -> std::result::Result<v1::OpenRestoreResponse, Status> {
     let request = v1::OpenRestoreRequest {
         vault: world.vault_name(),
         snapshot: id.0.to_vec().into(),
         hold: Default::default(),
         who: "simulation".into(),
     };
-    let opened = service.open_restore(Request::new(request)).await;
-    let opened = opened.map_err(unavailable)?.into_inner();
+    let opened = service.open_restore(Request::new(request)).await?;
+    Ok(opened.into_inner())
+}
+
+async fn read(
+    world: &Arc<World>,
+    service: &Service,
+    opened: v1::OpenRestoreResponse,
+) -> Result<Restored> {
     let snapshot = opened.snapshot.unwrap_or_default();
     let root = ChunkId::from_slice(&snapshot.root)?;
     let scope: Scope = snapshot.scope.parse()?;

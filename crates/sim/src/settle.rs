@@ -46,6 +46,8 @@ pub async fn settle(
             (condition.down, condition.full, condition.lies) = (false, false, false);
         });
     }
+    let back = world.placement.come_back();
+    back.map_err(|error| format!("placement does not come back: {error}"))?;
     for process in world.living() {
         process.gate.resume();
     }

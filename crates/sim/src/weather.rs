@@ -29,6 +29,8 @@ pub enum Fault {
     Stale,
     /// The process dies at this call: before it is done, or after.
     Crash,
+    /// Placement's answer takes long after it was given.
+    Late(Duration),
 }
 
 /// How often each goes wrong, in thousandths of the calls that it fits.
@@ -52,7 +54,15 @@ pub struct Odds {
     pub crash: u32,
     /// A stream between agent and coordinator breaks at a message.
     pub cut: u32,
+    /// [`Fault::Late`], of up to 4 s; and what is told of a change in placement arrives up to 30 s late.
+    pub late: u32,
 }
+
+/// The longest that placement's answer takes: as long as a store may take at all.
+const ANSWER_LATE_MILLIS_MAX: u64 = 4000;
+
+/// The longest that what is told of a change in placement takes.
+const EVENT_LATE_MILLIS_MAX: u64 = 30_000;
 
 /// What kind of call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +174,19 @@ impl Weather {
         }
     }
 
+    /// How late what is told of a change in placement reaches a process, if it is late.
+    pub fn event_is_late(&self, process: &str) -> Option<Duration> {
+        let late = self.now().odds.late;
+        if late == 0 || !self.chance.strikes(late, &["event", process]) {
+            return None;
+        }
+        self.trace.count("fault: LateEvent");
+        let millis = self
+            .chance
+            .below(EVENT_LATE_MILLIS_MAX, &["event late", process]);
+        Some(Duration::from_millis(millis))
+    }
+
     /// How the next call goes wrong, if it does.
     pub fn strike(&self, process: &str, place: &str, call: Call, name: &str) -> Option<Fault> {
         let (odds, scripted) = {
@@ -196,6 +219,14 @@ impl Weather {
         }
         let words = ["call", process, place, name];
         let slow = Duration::from_millis(self.chance.below(20_000, &["slow", process, name]));
+        let asks_placement = matches!(call, Call::Ask | Call::Tell);
+        let late = match odds.late > 0 && asks_placement {
+            true => self
+                .chance
+                .below(ANSWER_LATE_MILLIS_MAX, &["late", process, name]),
+            false => 0,
+        };
+        let late = Duration::from_millis(late);
         let faults = [
             (odds.fail, true, Fault::Fail),
             (odds.lost, true, Fault::Lost),
@@ -205,6 +236,7 @@ impl Weather {
             (odds.stale, call == Call::List, Fault::Stale),
             (odds.crash, true, Fault::Crash),
             (odds.slow, true, Fault::Slow(slow)),
+            (odds.late, asks_placement, Fault::Late(late)),
         ];
         let mut drawn = self.chance.below(1000, &words);
         for (odds, fits, fault) in faults {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct World {
     pub identity: Identity,
     /// Who can read the vault.
     pub recipients: RecipientsSet,
+    /// Clients find the owner by themselves: they ask any coordinator, and go where it sends them.
+    follows: AtomicBool,
     folder: TempDir,
     model: Mutex<Model>,
     clocks: Mutex<BTreeMap<String, Arc<SimClock>>>,
@@ -138,6 +141,7 @@ impl World {
             secrets,
             identity: Identity::new(vault, name, age, root.clone()),
             recipients: set.clone(),
+            follows: AtomicBool::new(false),
             folder: scratch().map_err(wrong)?,
             model: Mutex::default(),
             clocks: Mutex::default(),
@@ -325,6 +329,16 @@ impl World {
         let owner = self.owner()?;
         let vault = owner.node.vault(VAULT).ok()?;
         Some((owner.name.clone(), vault.claimant.epoch))
+    }
+
+    /// From now on clients find the owner by themselves.
+    pub fn let_clients_follow(&self) {
+        self.follows.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether clients find the owner by themselves.
+    pub fn follows(&self) -> bool {
+        self.follows.load(Ordering::SeqCst)
     }
 
     /// Whom a client talks to: mostly the owner, sometimes another.

@@ -15,12 +15,28 @@ fn told(variable: &str) -> Option<u64> {
 fn nothing_is_lost_under_any_seed() {
     let quick = std::env::var_os("HOLDFAST_TEST_QUICK").is_some();
     let histories = told("HOLDFAST_TEST_HISTORIES").unwrap_or(if quick { 200 } else { 2000 });
+    nothing_is_lost(histories, Plan::of, "cargo xtask sim --seed N");
+}
+
+#[test]
+fn nothing_is_lost_by_several_coordinators_either() {
+    let quick = std::env::var_os("HOLDFAST_TEST_QUICK").is_some();
+    let histories = told("HOLDFAST_TEST_HISTORIES").unwrap_or(if quick { 24 } else { 240 });
+    nothing_is_lost(
+        histories,
+        Plan::of_a_cluster,
+        "cargo xtask sim --cluster --seed N",
+    );
+}
+
+fn nothing_is_lost(histories: u64, plan: fn(u64) -> Plan, command: &str) {
     let campaign = Campaign {
         seed: told("HOLDFAST_TEST_SEED").unwrap_or(1),
         histories,
         until: None,
         threads: 2,
         keep_going: true,
+        plan,
     };
     let result = carry_out(&campaign, |_, _| {});
     println!(
@@ -35,7 +51,7 @@ fn nothing_is_lost_under_any_seed() {
         .collect();
     assert!(
         failed.is_empty(),
-        "look at one with `cargo xtask sim --seed N`:\n{}",
+        "look at one with `{command}`:\n{}",
         failed.join("\n")
     );
     assert_eq!(result.histories, histories);
@@ -44,10 +60,9 @@ fn nothing_is_lost_under_any_seed() {
 #[test]
 fn the_same_seed_gives_the_same_history() {
     let hashes = || -> Vec<String> {
-        let seeds = 100..120;
-        seeds
-            .map(|seed| run(&Plan::of(seed), false).trace_hash)
-            .collect()
+        let plans = (100..120).map(Plan::of);
+        let plans = plans.chain((100..116).map(Plan::of_a_cluster));
+        plans.map(|plan| run(&plan, false).trace_hash).collect()
     };
     let elsewhere = std::thread::spawn(hashes);
     let here = hashes();
@@ -107,6 +122,20 @@ mod found {
         seed_3016477_a_new_disk_is_filled_once_the_owner_is_there: 3_016_477,
         seed_3019148_two_new_disks_and_an_owner_that_sleeps: 3_019_148,
         seed_1008545_failback_meets_a_damaged_log_at_the_primary: 1_008_545,
+    }
+
+    macro_rules! of_a_cluster {
+        ($($name:ident: $focus:ident $seed:literal,)*) => {
+            $(#[test] fn $name() { goes_well(&Plan::focused($seed, Focus::$focus)); })*
+        };
+    }
+
+    of_a_cluster! {
+        seed_75_a_store_from_an_old_backup_issues_a_number_again: OlderPlacement 75,
+        seed_83_an_owner_is_in_an_old_backup_and_what_it_took_is_not: OlderPlacement 83,
+        seed_427_numbers_are_skipped_from_the_counter_on: OlderPlacement 427,
+        seed_35_a_number_that_a_seal_announced_is_used: EmptyPlacement 35,
+        seed_319_the_primary_answered_again_while_the_vault_was_moved: Flapping 319,
     }
 
     #[test]

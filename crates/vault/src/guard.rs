@@ -77,6 +77,8 @@ pub enum Guard {
     OthersGathered,
     /// Epoch numbers that a cut-off member may have used are never issued again.
     EpochsNeverReused,
+    /// A failover leaves no more behind than was seen before it, though the primary answered again meanwhile.
+    NoMoreLeftBehind,
     /// A primary that lost its last records gets them back before anyone appends behind the gap.
     PrimaryHealed,
     /// A site that a failover left behind is not taken for the primary.
@@ -127,6 +129,7 @@ impl Guard {
         Self::SealBeforeDrain,
         Self::OthersGathered,
         Self::EpochsNeverReused,
+        Self::NoMoreLeftBehind,
         Self::PrimaryHealed,
         Self::LastPrimaryAsked,
         Self::LossTold,

@@ -23,6 +23,7 @@ use holdfast_vault::log::writer::put_same;
 use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Guard, LogReader, Proposal, State, open_state};
 
+use crate::epochs::Before;
 use crate::error::{Error, Result, from_placement};
 use crate::newest::sealed_fork;
 use crate::node::Node;
@@ -183,7 +184,7 @@ async fn close(
     let credentials = node.credentials(&vault.header).await?;
     if !is_closed(&reader, state, fork).await? {
         let branch = read_branch(&reader, state, fork, &vault.cache).await?;
-        let claimant = node.new_claimant(id, &branch.state).await?;
+        let claimant = node.new_claimant(id, &branch.state, Before::Read).await?;
         close_branch(&node.context, left, &credentials, claimant, state, fork).await?;
     }
     loop {
@@ -192,7 +193,7 @@ async fn close(
             return Ok(());
         }
         // Another owner claimed an epoch there, or announced one. Closed in the ordinary way.
-        let claimant = node.new_claimant(id, &branch.state).await?;
+        let claimant = node.new_claimant(id, &branch.state, Before::Read).await?;
         let sealing = seal(
             &node.context,
             left.clone(),

@@ -15,7 +15,7 @@ use crate::lease::LeaseId;
 use crate::owner::{Acquire, Owner};
 
 /// All leases that have not ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Leases {
     held: BTreeMap<LeaseId, Lease>,
     /// Who is listed under a name: the lease that registered it last.
@@ -23,7 +23,7 @@ pub(super) struct Leases {
     owners: BTreeMap<VaultId, (LeaseId, Owner)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Lease {
     coordinator: CoordinatorInfo,
     ttl: Duration,
@@ -41,6 +41,15 @@ impl Leases {
             .collect();
         over.sort_unstable();
         over.into_iter().flat_map(|(_, id)| self.end(id)).collect()
+    }
+
+    /// The same, each of them as if it was kept alive just now.
+    pub(super) fn renewed(&self, now: Instant) -> Self {
+        let mut renewed = self.clone();
+        for lease in renewed.held.values_mut() {
+            lease.ends = now + lease.ttl;
+        }
+        renewed
     }
 
     /// When the next lease ends unless it is kept alive.

@@ -42,6 +42,9 @@ struct Options {
     /// With --trace: the dense plan of this number instead of the seed's own.
     #[arg(long)]
     focus: Option<usize>,
+    /// Plans of several coordinators over one placement store, instead of the seeds' own.
+    #[arg(long)]
+    cluster: bool,
     /// Prints the plan and the trace of the first seed.
     #[arg(long)]
     trace: bool,
@@ -69,10 +72,17 @@ fn main() -> ExitCode {
     if let Some(without) = &options.without {
         return survey(&options, without);
     }
+    let plan_of: fn(u64) -> Plan = match options.cluster {
+        true => Plan::of_a_cluster,
+        false => Plan::of,
+    };
     if options.trace {
         let plan = match options.focus {
-            Some(number) => Plan::focused(options.seed, Focus::ALL[number % Focus::ALL.len()]),
-            None => Plan::of(options.seed),
+            Some(number) => {
+                let foci = [&Focus::ALL[..], &Focus::CLUSTER].concat();
+                Plan::focused(options.seed, foci[number % foci.len()])
+            }
+            None => plan_of(options.seed),
         };
         println!("{plan}");
         let outcome = run(&plan, true);
@@ -95,6 +105,7 @@ fn main() -> ExitCode {
             .map(|minutes| began + Duration::from_secs(60 * minutes)),
         threads: options.threads as usize,
         keep_going: options.keep_going,
+        plan: plan_of,
     };
     let result = campaign::carry_out(&campaign, |result, failed| {
         // Told at once: a long run need not be waited for.
@@ -134,7 +145,7 @@ fn main() -> ExitCode {
         && !options.keep_going
     {
         println!("making the plan of seed {seed} shorter …");
-        let (plan, _) = shrink(&Plan::of(seed), outcome);
+        let (plan, _) = shrink(&plan_of(seed), outcome);
         let outcome = run(&plan, true);
         println!("{plan}");
         outcome.lines.iter().for_each(|line| println!("{line}"));

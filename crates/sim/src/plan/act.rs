@@ -34,6 +34,8 @@ pub enum Act {
     Verify,
     /// A coordinator dies.
     Crash(usize),
+    /// Whichever coordinator owns the vault dies.
+    CrashOwner,
     /// A coordinator stops in order.
     Stop(usize),
     /// A coordinator starts, if it does not run.
@@ -46,6 +48,22 @@ pub enum Act {
     LoseLease(usize),
     /// Placement has lost everything.
     LosePlacement,
+    /// The same, and nobody attaches the vault again: whoever needs to know looks into the logs.
+    EmptyPlacement,
+    /// Somebody makes a copy of placement.
+    CopyPlacement,
+    /// Placement is brought back from that copy.
+    RestorePlacement,
+    /// Placement answers nobody, or does again.
+    PlacementDead(bool),
+    /// Placement forgets its history: who lags behind has to read everything again.
+    Compact,
+    /// Somebody has placement made again from the sites.
+    Rebuild,
+    /// A policy lets the vault be moved without a person, if changes of so many seconds are left behind at most.
+    LetMove(u64),
+    /// Every vault moves to a site; with the flag, whatever is left behind.
+    FailOverAll(usize, bool),
     /// A coordinator cannot reach placement, or can again.
     CutPlacement(usize, bool),
     /// A coordinator cannot reach a site, or can again.
@@ -70,6 +88,8 @@ pub enum Act {
     Jump(usize, i64),
     /// The operator says that the clocks are right.
     Confirm,
+    /// Nothing for so many seconds.
+    Idle(u64),
     /// Calls go wrong by chance from now on, or no longer.
     Storm(bool),
 }
@@ -85,12 +105,23 @@ impl fmt::Display for Act {
             Self::KillAgent(n) => write!(f, "agent {} is killed", a(n)),
             Self::Policy(last) => write!(f, "a policy keeps the last {last}"),
             Self::Crash(n) => write!(f, "{} dies", c(n)),
+            Self::CrashOwner => f.write_str("the owner dies"),
             Self::Stop(n) => write!(f, "{} stops", c(n)),
             Self::Boot(n) => write!(f, "{} starts", c(n)),
             Self::Pause(n) => write!(f, "{} stands still", c(n)),
             Self::Resume(n) => write!(f, "{} goes on", c(n)),
             Self::LoseLease(n) => write!(f, "{} is deposed: its lease is gone", c(n)),
             Self::LosePlacement => f.write_str("placement loses everything"),
+            Self::EmptyPlacement => f.write_str("placement loses everything, and nobody attaches"),
+            Self::CopyPlacement => f.write_str("somebody copies placement"),
+            Self::RestorePlacement => f.write_str("placement goes back to its copy"),
+            Self::PlacementDead(true) => f.write_str("placement is dead"),
+            Self::PlacementDead(false) => f.write_str("placement is back"),
+            Self::Compact => f.write_str("placement forgets its history"),
+            Self::Rebuild => f.write_str("placement is made again from the sites"),
+            Self::LetMove(seconds) => write!(f, "the vault may be moved, losing up to {seconds} s"),
+            Self::FailOverAll(n, true) => write!(f, "all fail over to {}, accepting loss", s(n)),
+            Self::FailOverAll(n, false) => write!(f, "all fail over to {}", s(n)),
             Self::CutPlacement(n, true) => write!(f, "{} loses sight of placement", c(n)),
             Self::CutPlacement(n, false) => write!(f, "{} sees placement", c(n)),
             Self::CutSite(n, m, true) => write!(f, "{} loses sight of {}", c(n), s(m)),
@@ -107,6 +138,7 @@ impl fmt::Display for Act {
             Self::FailOver(n, false) => write!(f, "fail over to {}", s(n)),
             Self::FailBack => f.write_str("fail back"),
             Self::Jump(n, minutes) => write!(f, "the clock of {} jumps by {minutes} min", c(n)),
+            Self::Idle(seconds) => write!(f, "nothing for {seconds} s"),
             Self::Storm(true) => f.write_str("calls go wrong by chance"),
             Self::Storm(false) => f.write_str("calls no longer go wrong"),
             other => write!(f, "somebody: {other:?}"),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::cluster::accepting;
 use super::{Act, Plan, Step};
 use crate::chance::Chance;
 use crate::weather::Odds;
@@ -24,10 +25,29 @@ pub enum Focus {
     Away,
     /// Sites that go back to older copies of themselves.
     Older,
+    /// Placement goes back to an older copy of itself, while sites that used later epochs are away.
+    OlderPlacement,
+    /// Placement loses everything then.
+    EmptyPlacement,
+    /// A site that was left behind comes back while its successor is away.
+    Deposed,
+    /// The primary goes, and the vault is moved without a person.
+    Moved,
+    /// The primary goes out of most coordinators' sight for as long as that takes, and comes back.
+    Flapping,
 }
 
 impl Focus {
-    /// All of them.
+    /// Those of several coordinators.
+    pub const CLUSTER: [Self; 5] = [
+        Self::OlderPlacement,
+        Self::EmptyPlacement,
+        Self::Deposed,
+        Self::Moved,
+        Self::Flapping,
+    ];
+
+    /// All others.
     pub const ALL: [Self; 7] = [
         Self::Reuse,
         Self::Owners,
@@ -69,8 +89,16 @@ impl Plan {
         let chance = Chance::new(seed ^ 0x5851_f42d_4c95_7f2d);
         let level = 2;
         let mut plan = Self {
-            coordinators: if focus == Focus::Owners { 2 } else { 1 },
-            sites: 2,
+            coordinators: match focus {
+                Focus::Owners | Focus::OlderPlacement | Focus::EmptyPlacement | Focus::Deposed => 2,
+                Focus::Moved | Focus::Flapping => 3,
+                _ => 1,
+            },
+            follows: Focus::CLUSTER.contains(&focus),
+            sites: match focus {
+                Focus::Moved => 2 + chance.below(2, &["sites"]) as usize,
+                _ => 2,
+            },
             liar: false,
             steps: Vec::new(),
             odds: Odds {
@@ -163,10 +191,115 @@ impl Plan {
                 Act::Boot(0),
                 Act::RollBack(1),
             ],
+            Focus::OlderPlacement => &[
+                Act::BackUp(0, true),
+                Act::CopyPlacement,
+                Act::Down(1, true),
+                Act::LoseLease(0),
+                Act::BackUp(1, false),
+                Act::LoseLease(1),
+                Act::BackUp(2, false),
+                Act::Down(0, true),
+                Act::Down(1, false),
+                Act::Crash(0),
+                Act::Crash(1),
+                Act::RestorePlacement,
+                Act::Boot(0),
+                Act::Boot(1),
+                Act::FailOver(1, true),
+                Act::BackUp(0, false),
+                Act::Down(0, false),
+                Act::FailBack,
+                Act::Rebuild,
+                Act::FailOver(0, false),
+            ],
+            Focus::EmptyPlacement => &[
+                Act::BackUp(0, true),
+                Act::Down(1, true),
+                Act::LoseLease(0),
+                Act::BackUp(1, false),
+                Act::LoseLease(1),
+                Act::BackUp(2, false),
+                Act::Down(0, true),
+                Act::Down(1, false),
+                Act::EmptyPlacement,
+                Act::FailOver(1, true),
+                Act::BackUp(0, false),
+                Act::Down(0, false),
+                Act::FailBack,
+                Act::FailOver(0, false),
+            ],
+            Focus::Moved => &[
+                Act::LetMove(60),
+                Act::BackUp(0, true),
+                Act::BackUp(1, false),
+                Act::Down(1, true),
+                Act::BackUp(2, false),
+                Act::Idle(10),
+                Act::Down(0, true),
+                Act::Down(1, false),
+                Act::CrashOwner,
+                Act::Idle(45),
+                Act::BackUp(0, false),
+                Act::Restore,
+                Act::Down(0, false),
+                Act::Boot(0),
+                Act::Boot(1),
+                Act::Boot(2),
+                Act::FailBack,
+                Act::CutSite(1, 1, true),
+                Act::CutSite(2, 1, true),
+                Act::BackUp(1, false),
+                Act::CutPlacement(0, true),
+                Act::Idle(45),
+                Act::BackUp(2, false),
+                Act::CutPlacement(0, false),
+                Act::CutSite(1, 1, false),
+                Act::CutSite(2, 1, false),
+                Act::FailBack,
+            ],
+            Focus::Flapping => &[
+                Act::LetMove(60),
+                Act::BackUp(0, true),
+                Act::BackUp(1, false),
+                Act::CutSite(0, 1, true),
+                Act::BackUp(2, false),
+                Act::CutSite(1, 0, true),
+                Act::CutSite(2, 0, true),
+                Act::CutSite(0, 1, false),
+                Act::CutPlacement(0, true),
+                Act::BackUp(0, false),
+                Act::Restore,
+                Act::CutPlacement(0, false),
+                Act::CutSite(1, 0, false),
+                Act::CutSite(2, 0, false),
+                Act::FailBack,
+            ],
+            Focus::Deposed => &[
+                Act::BackUp(0, true),
+                Act::Down(0, true),
+                Act::FailOver(1, true),
+                Act::BackUp(1, false),
+                Act::Down(1, true),
+                Act::Down(0, false),
+                Act::CrashOwner,
+                Act::Boot(0),
+                Act::Boot(1),
+                Act::BackUp(2, false),
+                Act::Idle(20),
+                Act::Down(1, false),
+                Act::FailBack,
+                Act::FailOver(0, false),
+            ],
         };
         plan.push(&chance, Act::Storm(true));
+        // An owner that lives knows all that would be left behind.
+        let lives = focus == Focus::Moved && chance.below(2, &["lives"]) == 0;
         for _ in 0..8 {
             for &act in cycle {
+                if lives && matches!(act, Act::CrashOwner | Act::CutPlacement(..)) {
+                    continue;
+                }
                 // Mostly in order, sometimes not at all.
                 if chance.below(5, &["skip"]) > 0 {
                     let millis = match chance.below(4, &["pace"]) {
@@ -175,6 +308,10 @@ impl Plan {
                         _ => chance.below(60_000, &["later"]),
                     };
                     let after = Duration::from_millis(millis);
+                    let act = match act {
+                        Act::LetMove(_) if focus == Focus::Moved => accepting(&chance),
+                        act => act,
+                    };
                     plan.steps.push(Step { after, act });
                 }
             }

@@ -1,12 +1,14 @@
 //! What a history will do: a list of steps drawn from a seed, which can be run, printed, and shortened.
 
 mod act;
+mod cluster;
 mod dense;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use act::Act;
+pub use cluster::Gist;
 pub use dense::Focus;
 
 use crate::agent::AGENTS;
@@ -37,6 +39,8 @@ pub struct Plan {
     pub liar: bool,
     /// The first site knows no conditional create.
     pub overwrites: bool,
+    /// Clients find the owner by themselves: they ask any coordinator, and go where it sends them.
+    pub follows: bool,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -94,6 +98,7 @@ impl Plan {
             stale: 2 * level,
             crash: level,
             cut: 6 * level,
+            late: 0,
         };
         let mut plan = Self {
             seed,
@@ -102,6 +107,7 @@ impl Plan {
             odds,
             liar: sites == 3 && n(6, "liar") == 0,
             overwrites: false,
+            follows: false,
             steps: Vec::new(),
         };
         // A clock that jumps makes the order of snapshots a matter of opinion: no policy then.
@@ -232,10 +238,10 @@ impl fmt::Display for Plan {
             self.seed,
             self.sites,
             self.coordinators,
-            if self.liar {
-                ", the last site lies"
-            } else {
-                ""
+            match (self.follows, self.liar) {
+                (true, _) => ", clients follow",
+                (_, true) => ", the last site lies",
+                _ => "",
             },
             if self.overwrites {
                 ", the first site overwrites"
