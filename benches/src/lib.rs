@@ -3,21 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a bench ends where its ground is gone")]
 
 use std::fs::File;
-use std::io::Write;
+use std::io::Read as _;
 use std::path::Path;
-
-use holdfast_tests::Noise;
 
 /// Linux counts processor time for others in these, on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Writes an incompressible file of so many bytes, a multiple of 8 MiB.
+/// Writes an incompressible file of so many bytes.
 pub fn write_noise(path: &Path, bytes: u64) {
-    let mut noise = Noise::new(1);
+    let mut noise = File::open("/dev/urandom").unwrap().take(bytes);
     let mut file = File::create(path).unwrap();
-    for _ in 0..bytes / (8 << 20) {
-        file.write_all(&noise.bytes(8 << 20)).unwrap();
-    }
+    std::io::copy(&mut noise, &mut file).unwrap();
     file.sync_all().unwrap();
 }
 

@@ -31,6 +31,26 @@ pub fn status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
+/// What [`status`] says to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The kind's word.
+    pub reason: String,
+    /// Where the coordinator answers that is to be asked; none unless the reason is `ELSEWHERE`.
+    pub addresses: Vec<String>,
+}
+
+/// Reads a status as a client does; none for one that no coordinator made.
+pub fn told(status: &Status) -> Option<Told> {
+    let mut info = status.get_details_error_info()?;
+    let addresses = info.metadata.remove("addresses").unwrap_or_default();
+    let addresses = addresses.split_whitespace().map(str::to_owned);
+    Some(Told {
+        addresses: addresses.collect(),
+        reason: info.reason,
+    })
+}
+
 /// What placement says, as one of ours.
 pub fn from_placement(error: holdfast_placement::Error) -> Error {
     use holdfast_placement::ErrorKind;

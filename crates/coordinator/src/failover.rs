@@ -9,7 +9,7 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_format::{SiteName, VaultId};
+use holdfast_format::{Position, SiteName, VaultId};
 use holdfast_store::{Site, SiteReader};
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::takeover::Claimant;
@@ -32,12 +32,35 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of packs that a failover has in memory at once.
 const DRAIN_BYTES_MAX: usize = 128 << 20;
 
-/// Carries a failover out, if things still are as `seen` says, or better.
+/// What may be left behind at the old primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Nothing.
+    Nothing,
+    /// The changes of so many milliseconds, as far as is known.
+    UpTo(i64),
+    /// Whatever is there.
+    Anything,
+}
+
+impl Accepted {
+    /// Whether a plan leaves no more behind than that.
+    pub fn covers(self, plan: &Plan) -> bool {
+        match self {
+            Self::Nothing => plan.loses_nothing,
+            Self::UpTo(millis) => plan.lag_millis.is_some_and(|lag| lag <= millis),
+            Self::Anything => true,
+        }
+    }
+}
+
+/// Carries a failover out, if things still are as `seen` says and no more is left behind than was accepted.
 pub async fn carry_out(
     node: &Arc<Node>,
     slot: &Slot,
     to: &SiteName,
     seen: &Plan,
+    accepted: Accepted,
 ) -> Result<Arc<Vault>> {
     let id = slot.header.vault;
     // Held to the end: the node's clockwork would take the vault back at its old primary meanwhile.
@@ -45,16 +68,22 @@ pub async fn carry_out(
     // ORDER: looked at once more under the lock. Two who ask at the same time would else act on one plan: the second would
     // seal, as the old primary, a site that follows the first one's by now.
     let slot = &node.reach_slot_now(&id.to_string()).await?;
-    let appended = |slot: &Slot| slot.vault.as_ref().map(|vault| vault.state().chain.head);
     // ORDER: noted before it is looked what would be left behind, and compared below once the owner appends no more. A primary that
     // answers again meanwhile takes records, and what they acknowledge was in no plan.
-    let before = appended(slot);
+    let before = Appended::of(slot);
     let plan = &plan(node, slot, to).await?;
-    if plan.from != seen.from || leaves_more_behind(plan, seen) {
+    let is_covered = |plan: &Plan| match Guard::NoMoreLeftBehind.stands() {
+        true => accepted.covers(plan),
+        false => plan.loses_nothing || !seen.loses_nothing,
+    };
+    if plan.from != seen.from || !is_covered(plan) {
         return Err(Error::Invalid(format!(
             "the vault has changed since the failover was asked for (its primary is {} now, left behind would be: {}); ask again",
             plan.from, plan.left_behind
         )));
+    }
+    if !is_covered(&grown(plan, before, Appended::of(slot))) {
+        return Err(more_left_behind(plan));
     }
     // ORDER: before anything is sealed. Of two coordinators that both find the vault free only one goes on.
     if slot.vault.is_none() {
@@ -62,16 +91,13 @@ pub async fn carry_out(
     }
     node.give_up(id, format!("it is being moved to site {to}"))
         .await;
-    let has_grown =
-        !plan.primary_answers && appended(slot) != before && Guard::NoMoreLeftBehind.stands();
-    let moved = match has_grown {
+    let is_too_much =
+        Guard::NoMoreLeftBehind.stands() && !is_covered(&grown(plan, before, Appended::of(slot)));
+    let moved = match is_too_much {
         false => move_to(node, slot, to, plan).await,
-        true => Err(Error::Invalid(format!(
-            "site {} has answered again, and more would be left behind there than was seen; ask again",
-            plan.from
-        ))),
+        true => Err(more_left_behind(plan)),
     };
-    if moved.is_err() && (plan.primary_answers || has_grown) {
+    if moved.is_err() && (plan.primary_answers || is_too_much) {
         // It stays where it was, and whoever asks next finds it open.
         if let Err(error) = node.take(id, &Take::AtPrimary).await {
             tracing::warn!(vault = %slot.header.name, %error, "the failover failed, and the vault is not open again yet");
@@ -80,14 +106,44 @@ pub async fn carry_out(
     moved
 }
 
-/// Whether more would be left behind than was seen before.
-fn leaves_more_behind(plan: &Plan, seen: &Plan) -> bool {
-    let grew = match (plan.lag_millis, seen.lag_millis) {
-        (Some(now), Some(before)) => now > before,
-        (None, Some(_)) => true,
-        (_, None) => false,
-    };
-    (grew && Guard::NoMoreLeftBehind.stands()) || (seen.loses_nothing && !plan.loses_nothing)
+fn more_left_behind(plan: &Plan) -> Error {
+    Error::Invalid(format!(
+        "site {} has answered again, and more would be left behind there than was accepted; ask again",
+        plan.from
+    ))
+}
+
+/// How far the owner has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Appended {
+    head: Option<Position>,
+    time_millis: i64,
+}
+
+impl Appended {
+    /// None where nobody has the vault open here.
+    fn of(slot: &Slot) -> Option<Self> {
+        let vault = slot.vault.as_ref()?;
+        let state = vault.state();
+        Some(Self {
+            head: state.chain.head,
+            time_millis: state.chain.time_millis,
+        })
+    }
+}
+
+/// The plan with what was appended since: left behind too, where the primary is not drained.
+fn grown(plan: &Plan, before: Option<Appended>, now: Option<Appended>) -> Plan {
+    let mut plan = plan.clone();
+    if let (false, Some(before), Some(now)) = (plan.primary_answers, before, now)
+        && before.head != now.head
+    {
+        let more = now.time_millis.saturating_sub(before.time_millis).max(0);
+        plan.loses_nothing = false;
+        // Something is, be it of one moment.
+        plan.lag_millis = plan.lag_millis.map(|lag| lag.saturating_add(more).max(1));
+    }
+    plan
 }
 
 async fn move_to(node: &Arc<Node>, slot: &Slot, to: &SiteName, plan: &Plan) -> Result<Arc<Vault>> {
@@ -261,5 +317,52 @@ fn apart(site: &SiteName, diverged: &Diverged) -> Error {
         Diverged::Sealed(at) => Error::Fenced(format!(
             "another owner sealed the log at site {site} at {at}"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_format::{Epoch, Slot};
+
+    use super::*;
+
+    fn plan(lag_millis: Option<i64>) -> Plan {
+        Plan {
+            from: SiteName::new("onsite").unwrap(),
+            primary_answers: false,
+            why_not: "does not answer".into(),
+            is_damaged: false,
+            left_behind: String::new(),
+            loses_nothing: lag_millis == Some(0),
+            lag_millis,
+        }
+    }
+
+    fn at(slot: u64, time_millis: i64) -> Option<Appended> {
+        let (epoch, slot) = (Epoch(1), Slot(slot));
+        Some(Appended {
+            head: Some(Position { epoch, slot }),
+            time_millis,
+        })
+    }
+
+    #[test]
+    fn what_is_accepted_covers_what_came_meanwhile() {
+        let (nothing, two) = (plan(Some(0)), plan(Some(2_000)));
+        assert!(Accepted::Nothing.covers(&nothing) && !Accepted::Nothing.covers(&two));
+        assert!(Accepted::UpTo(60_000).covers(&two) && !Accepted::UpTo(1_999).covers(&two));
+        assert!(
+            !Accepted::UpTo(i64::MAX).covers(&plan(None)) && Accepted::Anything.covers(&plan(None))
+        );
+        // One more record while it was looked: little more is left behind, and that was accepted.
+        let more = grown(&two, at(7, 10_000), at(8, 13_000));
+        assert_eq!(more.lag_millis, Some(5_000));
+        assert!(Accepted::UpTo(60_000).covers(&more) && !Accepted::UpTo(4_999).covers(&more));
+        // Of the same moment it is something all the same.
+        let more = grown(&nothing, at(7, 10_000), at(8, 10_000));
+        assert!(!Accepted::Nothing.covers(&more) && !Accepted::UpTo(0).covers(&more));
+        // Nothing came, or nobody here can know.
+        assert!(Accepted::Nothing.covers(&grown(&nothing, at(7, 10_000), at(7, 10_000))));
+        assert!(Accepted::Nothing.covers(&grown(&nothing, None, None)));
     }
 }

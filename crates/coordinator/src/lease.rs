@@ -164,6 +164,9 @@ impl Node {
                     tracing::error!(vault = %slot.header.name, %epoch, "another coordinator had the vault meanwhile; it is taken anew");
                     vault.stop.cancel();
                 }
+                // Asked again. Whatever it appends the log fences; and what it knows of the primary's last records is all that is known
+                // of them, should the primary not come back.
+                Err(error @ Error::Unavailable(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(vault = %slot.header.name, %epoch, %error, "whether another coordinator had the vault meanwhile cannot be seen; it is taken anew");
                     vault.stop.cancel();

@@ -208,15 +208,25 @@ impl Node {
     /// The store may have been brought back from a backup that knows this coordinator's lease, and not what it has taken since.
     async fn doubt_what_is_held(&self) {
         for slot in self.list() {
-            let Some(vault) = &slot.vault else { continue };
-            let owner = self.placement.owner(slot.header.vault).await;
-            let is_held = owner.is_ok_and(|owner| {
-                owner.is_some_and(|owner| {
-                    owner.coordinator == self.options.name && owner.epoch == vault.claimant.epoch
-                })
+            let (id, Some(vault)) = (slot.header.vault, &slot.vault) else {
+                continue;
+            };
+            // One that does not answer tells everything again once it does.
+            let Ok(owner) = self.placement.owner(id).await else {
+                return;
+            };
+            let is_held = owner.is_some_and(|owner| {
+                owner.coordinator == self.options.name && owner.epoch == vault.claimant.epoch
             });
-            if !is_held {
+            // Handed over or given up meanwhile, it is rightly not held.
+            let is_here = self
+                .slots()
+                .get(&id)
+                .and_then(|slot| slot.vault.as_ref())
+                .is_some_and(|here| Arc::ptr_eq(here, vault) && !here.stop.is_cancelled());
+            if !is_held && is_here {
                 self.placing.unheld.store(true, Ordering::Relaxed);
+                return;
             }
         }
     }

@@ -20,7 +20,7 @@ use holdfast_vault::State;
 use tokio::time::Instant;
 
 use crate::error::from_placement;
-use crate::failover;
+use crate::failover::{self, Accepted};
 use crate::node::{Node, Slot};
 use crate::spread::stands_by;
 
@@ -189,8 +189,9 @@ impl Node {
         if plan.primary_answers {
             return Ok(Some("the primary answers again".into()));
         }
-        let accepted = i64::try_from(one.rule.accept_loss.as_millis()).unwrap_or(i64::MAX);
-        if plan.lag_millis.is_none_or(|lag| lag > accepted) {
+        let millis = i64::try_from(one.rule.accept_loss.as_millis()).unwrap_or(i64::MAX);
+        let accepted = Accepted::UpTo(millis);
+        if !accepted.covers(&plan) {
             return Ok(Some(format!(
                 "left behind would be: {}. The policy accepts {} s; `holdfast failover --to {to} --accept-loss` does it all the same",
                 plan.left_behind,
@@ -202,7 +203,7 @@ impl Node {
             return Ok(Some(format!("the copy there fails verification: {lacks}")));
         }
         tracing::error!(vault = %one.slot.header.name, from = %one.primary, %to, left_behind = plan.left_behind, "the primary is gone, and most coordinators agree: the vault is moved");
-        failover::carry_out(self, &one.slot, to, &plan).await?;
+        failover::carry_out(self, &one.slot, to, &plan, accepted).await?;
         Ok(None)
     }
 }

@@ -18,17 +18,17 @@ pub const FOUND: &[(Guard, u64, &str)] = &[
     (Guard::PromisesKept, 3, "promise"),
     (Guard::MarkBroughtUpToDate, 58, "promise"),
     (Guard::CondemningNotKnown, 4, "promise"),
-    (Guard::HoldInTheTurn, 2, "I9"),
+    (Guard::HoldInTheTurn, 12, "I9"),
     (Guard::HomesStay, 118, "liveness"),
     (Guard::KeysInUseStay, 1, "I1"),
     (Guard::CondemnedEverywhere, 2, "I5"),
     (Guard::NamedBeforeRecord, 13, "I1"),
-    (Guard::SalvagedFirst, 42, "I9"),
+    (Guard::SalvagedFirst, 77, "I9"),
     (Guard::ClockTrusted, 1, "I9"),
-    (Guard::PreviousStands, 3, "I1"),
+    (Guard::PreviousStands, 2, "I1"),
     (Guard::EpochsNeverReused, 3, "liveness"),
-    (Guard::OthersGathered, 72, "loss"),
-    (Guard::NoMoreLeftBehind, 64, "loss"),
+    (Guard::OthersGathered, 52, "loss"),
+    (Guard::NoMoreLeftBehind, 108, "loss"),
 ];
 
 /// Guards that others stand behind: the guard, those that are taken away with it, the seed, and how the breach begins. With the
@@ -40,7 +40,7 @@ pub const FOUND_BESIDE: &[(Guard, &[Guard], u64, &str)] = &[(
         Guard::ChildrenFirst,
         Guard::CommitChecked,
     ],
-    84,
+    248,
     "I1",
 )];
 

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use holdfast_coordinator::error::told;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
 use crate::process::Process;
 use crate::world::{COORDINATORS, World};
@@ -63,10 +63,9 @@ impl Route {
     /// asked from now on.
     pub fn turn(&self, world: &World, status: &Status) -> bool {
         let asked = self.now();
-        let next = match status.get_details_error_info() {
-            Some(info) if info.reason == "ELSEWHERE" => {
-                let told = info.metadata.get("addresses").cloned().unwrap_or_default();
-                let named = told.split_whitespace();
+        let next = match told(status) {
+            Some(told) if told.reason == "ELSEWHERE" => {
+                let named = told.addresses.iter();
                 let mut named = named.filter_map(|address| address.strip_prefix(SCHEME));
                 named
                     .find(|name| self.reaches(world, name))
@@ -116,6 +115,5 @@ fn is_broken(status: &Status) -> bool {
 
 /// Whether a refusal names another coordinator.
 pub fn is_elsewhere(status: &Status) -> bool {
-    let info = status.get_details_error_info();
-    info.is_some_and(|info| info.reason == "ELSEWHERE")
+    told(status).is_some_and(|told| told.reason == "ELSEWHERE")
 }

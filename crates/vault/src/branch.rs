@@ -17,7 +17,7 @@ use holdfast_format::{
 };
 use holdfast_store::{Put, Site, SiteReader};
 
-use crate::checkpoint::{SegmentCache, load, settle_grown};
+use crate::checkpoint::{SegmentCache, Settling, load};
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::Session;
@@ -204,7 +204,7 @@ async fn gather(
     fork: &Fork,
     cache: &SegmentCache,
 ) -> Result<Branch> {
-    let mut settles = true;
+    let mut settling = Settling::default();
     let mut reader = LogReader::of_branch(left.clone(), from.header.vault, fork.at.epoch);
     let mut branch = Branch {
         policy_before: from.catalog.policy.clone(),
@@ -230,7 +230,7 @@ async fn gather(
             branch.note(&record);
         }
         branch.state.take(&record)?;
-        settles = settles && settle_grown(&mut branch.state.index, cache).await;
+        settling.settle(&mut branch.state.index, cache).await;
         if at < fork.at {
             branch
                 .policy_before

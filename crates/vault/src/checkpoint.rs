@@ -3,9 +3,9 @@
 //! A checkpoint is trusted only once the chain behind it names its hash: loading gives a candidate that the caller folds
 //! on, and [`Loaded::counts`] says whether the record that makes it count was met.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_context::Context;
 use holdfast_format::checkpoint::{Manifest, SegmentKind, SegmentRef, open_segment, seal_segment};
@@ -50,21 +50,10 @@ impl SegmentCache {
             Self::Folder { path: folder, .. } => {
                 let path = folder.join(Hash::of(&bytes).to_string());
                 // What a crash left under this name may be torn: it is compared, not trusted.
-                let whole = SegmentBytes::map(&path).is_ok_and(|there| there[..] == bytes[..]);
-                if !whole {
-                    std::fs::create_dir_all(folder)?;
-                    let staging = tempfile_in(folder, &path);
-                    std::fs::write(&staging, &bytes)?;
-                    // ORDER: mapped before it has its name: another fold of the vault may drop a file that its own index lacks.
-                    let mapped = SegmentBytes::map(&staging)?;
-                    if let Err(error) = std::fs::rename(&staging, &path) {
-                        // It is a cache, and this one is read as it is until it is dropped.
-                        let _ = std::fs::remove_file(&staging);
-                        tracing::debug!(%error, "an index segment was not kept");
-                    }
-                    return Ok(Arc::new(Segment::open(mapped)?));
+                match SegmentBytes::map(&path) {
+                    Ok(there) if there[..] == bytes[..] => Segment::open(there)?,
+                    _ => Segment::open(written(folder, &path, &bytes)?)?,
                 }
-                Segment::open(SegmentBytes::map(&path)?)?
             }
         };
         Ok(Arc::new(segment))
@@ -96,6 +85,15 @@ impl SegmentCache {
         Ok(())
     }
 
+    /// Drops the files of segments that were merged into another.
+    fn drop_files(&self, parts: &[Arc<Segment>]) {
+        if let Self::Folder { path, .. } = self {
+            for part in parts {
+                let _ = std::fs::remove_file(path.join(part.hash().to_string()));
+            }
+        }
+    }
+
     /// A segment that is here already and whole.
     fn find(&self, reference: &SegmentRef) -> Option<Arc<Segment>> {
         let Self::Folder { path: folder, .. } = self else {
@@ -112,15 +110,21 @@ impl SegmentCache {
     }
 }
 
-/// A name that nobody else writes to: two folds of a vault may come to the same segment at once.
-fn tempfile_in(folder: &Path, path: &Path) -> PathBuf {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    folder.join(format!(".{name}.{}.{number}", std::process::id()))
+/// Writes a segment's file, and maps what was written.
+///
+/// ORDER: mapped by the handle that wrote it, before it has its name. Another fold of the vault may drop the file at any moment, since its own
+/// index lacks it: whoever has it mapped reads on.
+fn written(folder: &Path, path: &Path, bytes: &[u8]) -> Result<SegmentBytes> {
+    std::fs::create_dir_all(folder)?;
+    // Gone with this if it does not get its name: what a full disk leaves of it would be in the way.
+    let mut staging = tempfile::NamedTempFile::new_in(folder)?;
+    staging.write_all(bytes)?;
+    let mapped = SegmentBytes::map_file(staging.as_file())?;
+    if let Err(error) = staging.persist(path) {
+        // It is a cache, and this one is read as it is until it is dropped.
+        tracing::debug!(%error, "an index segment was not kept");
+    }
+    Ok(mapped)
 }
 
 #[derive(Encode, Decode)]
@@ -160,33 +164,53 @@ pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
         }
         let run = from..segments.len();
         let merged = cache.keep(&index.merge(run.clone()))?;
+        let parts = index.segments()[run.clone()].to_vec();
         index.take_merged(run, merged);
+        // Whoever else has them reads on: they are mapped.
+        cache.drop_files(&parts);
     }
 }
 
-/// The same for an index that grows while a log is folded, once it holds much in memory. Whether it is as small as it can be: where
-/// segments cannot be kept it stays in memory, and answers all the same.
-///
-/// Whoever gives up waiting for it has lost the index, and must not use the fold any more.
-pub async fn settle_grown(index: &mut Index, cache: &SegmentCache) -> bool {
-    if index.in_memory() < MEMORY_CHUNKS_MAX {
-        return true;
+/// [`settle`] for an index that grows while a log is folded, whenever it holds much in memory.
+#[derive(Debug)]
+pub struct Settling {
+    /// So many in memory are too many.
+    at: usize,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        Self {
+            at: MEMORY_CHUNKS_MAX,
+        }
     }
-    let mut grown = std::mem::take(index);
-    let at = cache.clone();
-    let work = move || {
-        let settled = settle(&mut grown, &at);
-        (grown, settled)
-    };
-    let (grown, settled) = match cache {
-        SegmentCache::Folder { context, .. } => context.run_blocking(work).await,
-        SegmentCache::Memory => work(),
-    };
-    *index = grown;
-    if let Err(error) = &settled {
-        tracing::warn!(%error, "the index of a log that is being read stays in memory");
+}
+
+impl Settling {
+    /// Settles it if it has grown. Where segments cannot be kept it stays in memory, answers all the same, and is tried again when as
+    /// many more have come.
+    ///
+    /// Whoever gives up waiting for it has lost the index, and must not use the fold any more.
+    pub async fn settle(&mut self, index: &mut Index, cache: &SegmentCache) {
+        if index.in_memory() < self.at {
+            return;
+        }
+        let mut grown = std::mem::take(index);
+        let to = cache.clone();
+        let work = move || {
+            let settled = settle(&mut grown, &to);
+            (grown, settled)
+        };
+        let (grown, settled) = match cache {
+            SegmentCache::Folder { context, .. } => context.run_blocking(work).await,
+            SegmentCache::Memory => work(),
+        };
+        *index = grown;
+        self.at = index.in_memory() + MEMORY_CHUNKS_MAX;
+        if let Err(error) = settled {
+            tracing::warn!(%error, "the index of a log that is being read stays in memory for now");
+        }
     }
-    settled.is_ok()
 }
 
 /// Writes a checkpoint of `state`, whose index holds nothing in memory (see [`settle`]). The fact that makes it count
@@ -406,7 +430,8 @@ mod tests {
         };
         for cache in [cache, SegmentCache::Memory] {
             let mut index = grown();
-            assert!(settle_grown(&mut index, &cache).await);
+            let mut settling = Settling::default();
+            settling.settle(&mut index, &cache).await;
             assert_eq!(index.in_memory(), 0);
             assert!(answers(&index));
             // What came since is little.
@@ -415,7 +440,7 @@ mod tests {
                 index.entry(holdfast_format::Ordinal(1)).unwrap(),
                 Vec::new(),
             );
-            assert!(settle_grown(&mut index, &cache).await);
+            settling.settle(&mut index, &cache).await;
             assert_eq!(index.in_memory(), 1);
         }
     }
@@ -430,8 +455,41 @@ mod tests {
             context: Context::system(),
         };
         let mut index = grown();
-        assert!(!settle_grown(&mut index, &cache).await);
+        let mut settling = Settling::default();
+        settling.settle(&mut index, &cache).await;
         assert_eq!(index.in_memory(), MEMORY_CHUNKS_MAX);
         assert!(answers(&index));
+        // It is tried again, though not for each record.
+        assert_eq!(settling.at, 2 * MEMORY_CHUNKS_MAX);
+    }
+
+    #[test]
+    fn a_segment_outlives_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = SegmentCache::Folder {
+            path: folder.path().to_owned(),
+            context: Context::system(),
+        };
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        let entry = Entry {
+            pack: PackOrdinal(7),
+            frame: 1,
+            len: 5,
+        };
+        let mut index = Index::default();
+        for n in 0..u64::try_from(SEGMENTS_PER_TIER).unwrap() {
+            index.add(id(n), entry, Vec::new());
+            settle(&mut index, &cache).unwrap();
+        }
+        // Eight were merged into one, and theirs are gone.
+        assert_eq!((index.segments().len(), files()), (1, 1));
+        cache.prune(&Index::default()).unwrap();
+        assert_eq!(files(), 0);
+        assert!((0..8).all(|n| index.find(&id(n)).count() == 1));
+        // What somebody else's fold left half-written is not in the way.
+        let again = cache.keep(&Sealed::copied(bytes::Bytes::copy_from_slice(
+            index.segments()[0].bytes(),
+        )));
+        assert_eq!((again.unwrap().count(), files()), (8, 1));
     }
 }

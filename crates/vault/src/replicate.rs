@@ -202,6 +202,11 @@ impl Replicator {
         self.head_millis
     }
 
+    /// The record that is copied next.
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
     /// Whether the member holds nothing of the vault.
     pub fn holds_nothing(&self) -> bool {
         self.head.is_none() && !self.begins_anew

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Answer, answer, site_name};
 use super::{Service, verification};
 use crate::error::{Error, Result, status};
-use crate::failover;
+use crate::failover::{self, Accepted};
 use crate::node::Slot;
 use crate::repair;
 use crate::salvage::Salvaged;
@@ -131,7 +131,11 @@ impl Service {
                 plan.from, plan.why_not, plan.left_behind
             )));
         }
-        let vault = failover::carry_out(&self.node, &slot, &to, &plan).await?;
+        let accepted = match request.accept_loss {
+            true => Accepted::Anything,
+            false => Accepted::Nothing,
+        };
+        let vault = failover::carry_out(&self.node, &slot, &to, &plan, accepted).await?;
         response.done = true;
         response.vault = Some(convert::open_vault(&self.node, &vault));
         Ok(response)
@@ -184,7 +188,7 @@ impl Service {
                 let id = slot.header.vault;
                 let lacks = failover::lacks(&self.node, id, &site, &plan).await?;
                 check_copy(&slot, &site, &lacks)?;
-                failover::carry_out(&self.node, &slot, &site, &plan).await?
+                failover::carry_out(&self.node, &slot, &site, &plan, Accepted::Nothing).await?
             }
             (true, None) => {
                 return Err(Error::Invalid(

@@ -39,6 +39,11 @@ pub(super) fn is_due(state: &State, collected: bool) -> bool {
     since >= after
 }
 
+/// What the last checkpoint covers.
+pub(super) fn last(state: &State) -> Option<Position> {
+    state.catalog.checkpoints.last().map(|last| last.covers)
+}
+
 /// How many chunks the last checkpoint holds at least, as far as this owner saw. One that it found holds as many as there were when
 /// it looked first.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +57,7 @@ pub(super) struct Saved {
 impl Saved {
     /// Looks at the state anew; whether a checkpoint is due by the chunks that came since the last one.
     pub(super) fn is_behind(&mut self, state: &State) -> bool {
-        let last = state.catalog.checkpoints.last();
-        self.is_behind_by(last.map(|last| last.covers), state.index.next().0)
+        self.is_behind_by(last(state), state.index.next().0)
     }
 
     fn is_behind_by(&mut self, covers: Option<Position>, chunks: u64) -> bool {

@@ -196,8 +196,8 @@ impl Message<Sweep> for Collector {
 /// Save the fold, and drop checkpoints that are no longer kept.
 #[derive(Debug)]
 pub enum Checkpoint {
-    /// What it shares with earlier ones is taken to be right.
-    Due,
+    /// One is due, if the last still is the one that is named here. What it shares with earlier ones is taken to be right.
+    DueSince(Option<Position>),
     /// What it shares with earlier ones is read, and replaced where it is damaged.
     Thorough,
 }
@@ -206,8 +206,14 @@ impl Message<Checkpoint> for Collector {
     type Reply = ();
 
     async fn handle(&mut self, which: Checkpoint, _: &mut Context<Self, ()>) {
-        if let Some(vault) = self.vault.upgrade() {
-            keep_checkpoint(&vault, matches!(which, Checkpoint::Thorough)).await;
+        let Some(vault) = self.vault.upgrade() else {
+            return;
+        };
+        match which {
+            // Asked for again while it was made.
+            Checkpoint::DueSince(last) if checkpoint::last(&vault.state()) != last => {}
+            Checkpoint::DueSince(_) => keep_checkpoint(&vault, false).await,
+            Checkpoint::Thorough => keep_checkpoint(&vault, true).await,
         }
     }
 }

@@ -332,12 +332,13 @@ impl Keeper {
         } else {
             let _ = collector.tell(Sweep).try_send();
         }
-        let is_due = {
+        let (is_due, last) = {
             let state = vault.state();
-            self.saved.is_behind(&state) || checkpoint::is_due(&state, false)
+            let is_due = self.saved.is_behind(&state) || checkpoint::is_due(&state, false);
+            (is_due, checkpoint::last(&state))
         };
         if is_due {
-            let _ = collector.tell(Checkpoint::Due).try_send();
+            let _ = collector.tell(Checkpoint::DueSince(last)).try_send();
         }
     }
 }

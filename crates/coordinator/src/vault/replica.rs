@@ -4,12 +4,13 @@
 //! member; a member that does not answer is tried again and blocks nobody. A member that has diverged is left alone:
 //! failback brings it back; a seal there that the primary lacks ends this ownership.
 
+mod lag;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use holdfast_format::{Position, SiteName};
 use holdfast_vault::Guard;
-use holdfast_vault::log::reader::LogReader;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use kameo::Actor;
 use kameo::actor::{ActorRef, WeakActorRef};
@@ -360,38 +361,6 @@ impl Replica {
         vault.member_moved();
     }
 
-    /// How far behind a member is whose last record is `head`.
-    async fn lag(&mut self, vault: &Vault, head: Option<Position>) -> crate::Result<Lag> {
-        let (primary_head, bytes) = {
-            let state = vault.state();
-            let lacking = state.catalog.packs.values().rev();
-            let lacking = lacking.take_while(|pack| head.is_none_or(|head| pack.added > head));
-            let bytes: u64 = lacking
-                .filter(|pack| pack.condemned.is_none())
-                .map(|pack| pack.len)
-                .sum();
-            (state.chain.head, bytes)
-        };
-        let records = match primary_head {
-            None => 0,
-            Some(primary) => self.lag_records(vault, head, primary).await?,
-        };
-        let reached_millis = self.replicator.as_ref().and_then(Replicator::head_millis);
-        let oldest_millis = match records {
-            0 => None,
-            _ => {
-                let before = self.args.standing.borrow().oldest_lacking_millis;
-                let now_millis = vault.state().chain.time_millis;
-                Some(oldest_lacking(before, now_millis, reached_millis))
-            }
-        };
-        Ok(Lag {
-            records,
-            bytes,
-            oldest_millis,
-        })
-    }
-
     /// Tells where the member stands. `moved`: something was copied, or nothing is left to copy; until then trouble stays.
     async fn tell_standing(&mut self, vault: &Vault, moved: bool) -> crate::Result<()> {
         let Some(head) = self.replicator.as_ref().map(Replicator::head) else {
@@ -418,78 +387,5 @@ impl Replica {
         });
         vault.member_moved();
         Ok(())
-    }
-
-    /// Records that the member lacks.
-    async fn lag_records(
-        &mut self,
-        vault: &Vault,
-        head: Option<Position>,
-        primary: Position,
-    ) -> crate::Result<u64> {
-        let records = match (self.behind, head) {
-            (_, Some(head)) if head.epoch == primary.epoch => {
-                primary.slot.0.saturating_sub(head.slot.0)
-            }
-            // This replica lives within one ownership, so the primary's head moves within one epoch.
-            (Some((behind, then)), _) if then.epoch == primary.epoch => {
-                behind + primary.slot.0.saturating_sub(then.slot.0)
-            }
-            _ => self.count_lag(vault, head, primary).await?,
-        };
-        self.behind = Some((records, primary));
-        Ok(records)
-    }
-
-    async fn count_lag(
-        &self,
-        vault: &Vault,
-        head: Option<Position>,
-        primary: Position,
-    ) -> crate::Result<u64> {
-        let reader = LogReader::new(vault.primary.site.clone(), vault.header.vault);
-        let mut records = 0;
-        for epoch in reader.epochs().await? {
-            if epoch > primary.epoch || head.is_some_and(|head| epoch < head.epoch) {
-                continue;
-            }
-            let slots = reader.slots(epoch, holdfast_format::Slot(0)).await?;
-            records += slots
-                .iter()
-                .filter(|at| head.is_none_or(|head| **at > head))
-                .count() as u64;
-        }
-        Ok(records)
-    }
-}
-
-/// How far behind a member is.
-struct Lag {
-    records: u64,
-    bytes: u64,
-    oldest_millis: Option<i64>,
-}
-
-/// Since when a member lacks something, at most: since it was level last, or since the last record that it has, whichever is later.
-/// A member that follows closely is never level while an agent sends, and yet lacks little.
-fn oldest_lacking(before: Option<i64>, now_millis: i64, reached_millis: Option<i64>) -> i64 {
-    let since_level = before.unwrap_or(now_millis);
-    since_level.max(reached_millis.unwrap_or(i64::MIN))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lag_of_a_member_that_follows_is_short() {
-        // It was level, and lacks what came just now, although its last record is a day old.
-        assert_eq!(oldest_lacking(None, 86_400_000, Some(5)), 86_400_000);
-        // It lacks something since then, and has got no further.
-        assert_eq!(oldest_lacking(Some(100), 900, Some(50)), 100);
-        // It follows, and there is always one more.
-        assert_eq!(oldest_lacking(Some(100), 900, Some(850)), 850);
-        // Where it stands is not known.
-        assert_eq!(oldest_lacking(Some(100), 900, None), 100);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_coordinator::failover;
+use holdfast_coordinator::failover::{self, Accepted, Plan};
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened};
@@ -26,10 +26,18 @@ async fn opens_again(vault: &Vault) -> bool {
     open_state(&reader, id, &SegmentCache::Memory).await.is_ok()
 }
 
+/// A person who accepts what the plan says.
+fn as_seen(plan: &Plan) -> Accepted {
+    match plan.loses_nothing {
+        true => Accepted::Nothing,
+        false => Accepted::Anything,
+    }
+}
+
 async fn fail_over(world: &World) -> holdfast_coordinator::Result<Arc<Vault>> {
     let (slot, to) = (world.node.find("db").unwrap(), site("offsite"));
     let plan = failover::plan(&world.node, &slot, &to).await?;
-    failover::carry_out(&world.node, &slot, &to, &plan).await
+    failover::carry_out(&world.node, &slot, &to, &plan, as_seen(&plan)).await
 }
 
 /// Both opens pass the check against the state as it stands; the fold takes one. The record must not hold both.
@@ -330,8 +338,8 @@ async fn a_failover_that_is_asked_for_twice_moves_the_vault_once() {
     let (slot, to) = (world.node.find("db").unwrap(), site("offsite"));
     let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
     let (one, other) = tokio::join!(
-        failover::carry_out(&world.node, &slot, &to, &plan),
-        failover::carry_out(&world.node, &slot, &to, &plan)
+        failover::carry_out(&world.node, &slot, &to, &plan, Accepted::Nothing),
+        failover::carry_out(&world.node, &slot, &to, &plan, Accepted::Nothing)
     );
     assert!(one.is_ok() != other.is_ok());
     let vault = world.node.vault("db").unwrap();
@@ -381,7 +389,7 @@ async fn a_snapshot_comes_back_after_its_shared_keys_were_swept() {
     let slot = world.node.find("db").unwrap();
     let to = site("offsite");
     let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
-    let moved = failover::carry_out(&world.node, &slot, &to, &plan).await;
+    let moved = failover::carry_out(&world.node, &slot, &to, &plan, Accepted::Anything).await;
     let vault = moved.unwrap();
     assert!(!vault.state().catalog.snapshots.contains_key(&second));
     std::fs::remove_file(folder.join("onsite")).unwrap();

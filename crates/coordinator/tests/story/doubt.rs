@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_coordinator::failover::{carry_out, plan};
+use holdfast_coordinator::failover::{Accepted, carry_out, plan};
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::replica::Standing;
 use holdfast_format::fact::{MemberJoined, PolicySet, SnapshotsTrashed};
@@ -236,7 +236,14 @@ async fn sites_that_have_lost_records_are_not_opened_without_a_word() {
         assert!(!plan.loses_nothing, "{plan:?}");
     }
     let accepted = plan(&again, &slot, &site("onsite")).await.unwrap();
-    let vault = carry_out(&again, &slot, &site("onsite"), &accepted).await;
+    let vault = carry_out(
+        &again,
+        &slot,
+        &site("onsite"),
+        &accepted,
+        Accepted::Anything,
+    )
+    .await;
     let vault = vault.unwrap();
     assert!(vault.state().catalog.snapshots.contains_key(&first));
     again.shut_down().await;

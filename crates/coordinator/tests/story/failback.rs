@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_coordinator::Node;
+use holdfast_coordinator::failover::{self, Accepted};
 use holdfast_coordinator::salvage::Salvaged;
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
-use holdfast_coordinator::{Node, failover};
 use holdfast_format::fact::{Cover, HoldPlaced};
 use holdfast_format::{Certificate, Chunk, HoldId, SessionId};
 use holdfast_store::SiteReader;
@@ -79,7 +80,7 @@ async fn left_behind(
 pub(crate) async fn fail_over(world: &World, to: &str) -> Arc<Vault> {
     let (slot, to) = (world.node.find("db").unwrap(), site(to));
     let plan = failover::plan(&world.node, &slot, &to).await.unwrap();
-    let moved = failover::carry_out(&world.node, &slot, &to, &plan).await;
+    let moved = failover::carry_out(&world.node, &slot, &to, &plan, Accepted::Anything).await;
     moved.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! One vault's life: create, back up, replicate, fail over, collect.
 
-use holdfast_coordinator::failover;
+use holdfast_coordinator::failover::{self, Accepted};
 use holdfast_coordinator::vault::collector::Progress;
 use holdfast_format::Certificate;
 use holdfast_format::fact::SnapshotsTrashed;
@@ -133,9 +133,15 @@ async fn fail_over_when_the_primary_is_gone() {
         .unwrap();
     assert!(!plan.primary_answers);
     assert!(plan.loses_nothing, "{}", plan.left_behind);
-    let vault = failover::carry_out(&world.node, &slot, &site("offsite"), &plan)
-        .await
-        .unwrap();
+    let vault = failover::carry_out(
+        &world.node,
+        &slot,
+        &site("offsite"),
+        &plan,
+        Accepted::Nothing,
+    )
+    .await
+    .unwrap();
     assert_eq!(vault.primary.site.name(), &site("offsite"));
     assert_eq!(
         world.read(&vault, Some(&site("offsite")), &root).await,
@@ -158,9 +164,15 @@ async fn fail_over_with_the_primary_there_leaves_nothing_behind_and_it_follows()
         .await
         .unwrap();
     assert!(plan.primary_answers && plan.loses_nothing);
-    let vault = failover::carry_out(&world.node, &slot, &site("offsite"), &plan)
-        .await
-        .unwrap();
+    let vault = failover::carry_out(
+        &world.node,
+        &slot,
+        &site("offsite"),
+        &plan,
+        Accepted::Nothing,
+    )
+    .await
+    .unwrap();
     let (snapshot, _) = world.backup(&vault, &[body(2, 60_000)]).await;
     world.everywhere(&vault).await;
     assert_eq!(vault.snapshot_state(&snapshot), "protected");

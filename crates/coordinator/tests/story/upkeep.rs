@@ -19,7 +19,9 @@ pub(crate) async fn checkpoint(vault: &Arc<Vault>) {
     vault
         .collector()
         .unwrap()
-        .tell(Checkpoint::Due)
+        .tell(Checkpoint::DueSince(
+            before.as_ref().map(|last| last.covers),
+        ))
         .await
         .unwrap();
     let mut head = vault.head.clone();

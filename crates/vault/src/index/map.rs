@@ -17,17 +17,21 @@ pub enum SegmentBytes {
 }
 
 impl SegmentBytes {
-    /// Maps a file of the segment cache.
+    /// Maps a file of the segment cache, which is not written any more.
     #[expect(
         unsafe_code,
         reason = "a mapped file is undefined behaviour only if it changes; files of the segment cache are named by \
                   their hash, checked when opened, written under another name, renamed and never written again"
     )]
-    pub fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
+    pub fn map_file(file: &File) -> Result<Self> {
         // SAFETY: see the reason above.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let map = unsafe { memmap2::Mmap::map(file)? };
         Ok(Self::Mapped(map))
+    }
+
+    /// Maps a file of the segment cache by its path.
+    pub fn map(path: &Path) -> Result<Self> {
+        Self::map_file(&File::open(path)?)
     }
 }
 

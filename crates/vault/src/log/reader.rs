@@ -16,7 +16,7 @@ use futures::StreamExt;
 use holdfast_format::{Epoch, Hash, ObjectName, Position, Record, Slot, VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 
-use crate::checkpoint::{SegmentCache, settle_grown};
+use crate::checkpoint::{SegmentCache, Settling};
 use crate::error::{Error, Result};
 use crate::fold::State;
 
@@ -240,7 +240,7 @@ impl LogReader {
         state: &mut State,
         cache: &SegmentCache,
     ) -> Result<Option<Error>> {
-        let mut settles = true;
+        let mut settling = Settling::default();
         loop {
             let next = state.chain.next();
             // Whether a branch ends the epoch stands in its last record, which may be the damaged one.
@@ -257,7 +257,7 @@ impl LogReader {
             match record {
                 Ok(Some(record)) => {
                     state.take(&record)?;
-                    settles = settles && settle_grown(&mut state.index, cache).await;
+                    settling.settle(&mut state.index, cache).await;
                 }
                 Ok(None) if self.slots(next.epoch, next.slot).await?.is_empty() => {
                     return self.cut_off(next).await;
@@ -278,7 +278,7 @@ impl LogReader {
     /// into segments as it grows. Where this fails, or is given up, the state is not to be used any more.
     pub async fn follow(&mut self, state: &mut State, cache: &SegmentCache) -> Result<u64> {
         let mut taken = 0;
-        let mut settles = true;
+        let mut settling = Settling::default();
         loop {
             let next = state.chain.next();
             let branch = self.branch(next.epoch).await?;
@@ -307,7 +307,7 @@ impl LogReader {
                 let Some(record) = record? else { break };
                 state.take(&record)?;
                 taken += 1;
-                settles = settles && settle_grown(&mut state.index, cache).await;
+                settling.settle(&mut state.index, cache).await;
             }
             drop(records);
             if let Some(branch) = branch

@@ -122,7 +122,7 @@ impl SessionSink {
     ///
     /// # Errors
     /// Denied if the bundle is for another vault or the list of recipients is not what it should be; unavailable if
-    /// the coordinator cannot serve the vault within five minutes.
+    /// the coordinator cannot serve the vault within a minute.
     pub async fn open(
         context: &Context,
         connection: &Connection,

@@ -30,9 +30,8 @@ use crate::client::status::{Reason, refused};
 use crate::client::{Admin, Connection};
 use crate::error::{Error, Result};
 
-/// A vault that is being opened, or that changes hands, is waited for this long: a coordinator that starts with an empty folder
-/// reads the whole log of a large vault first.
-const OPEN_WAIT: Duration = Duration::from_secs(300);
+/// A vault that is being opened, or that changes hands, is waited for this long.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
 
 /// Chunks that were put and wait to be offered. Their bytes are bounded apart.
 const PUTS: usize = 1024;
@@ -71,7 +70,7 @@ pub(super) async fn open(
             Err(error @ Error::Unavailable { .. }) => {
                 outage.broke();
                 if outage.attempts().is_power_of_two() {
-                    tracing::warn!(%error, "no session is opened yet; it is tried again, for five minutes");
+                    tracing::warn!(%error, "no session is opened yet; it is tried again, for a minute");
                 }
                 if !outage.wait().await {
                     return Err(error);
