@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::below::{stat_below, sync_below};
+use super::direct;
 use super::folder::Entered;
 use super::objects::{Objects, folder_of, lock};
 use super::staging::Staging;
@@ -25,6 +26,9 @@ const SLICES_MAX: usize = 1024;
 
 /// How many bytes one write takes. Linux writes 64 MiB twice as fast in pieces of 1 MiB as all at once.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+
+/// A pack of fewer bytes is written through the page cache: its last part needs that anyway.
+const DIRECT_BYTES_MIN: u64 = 1 << 20;
 
 impl Objects {
     /// Creates an object. `bulk`: leave the reserve alone.
@@ -54,13 +58,17 @@ impl Objects {
         self.make_folders(&root, name).map_err(writing)?;
 
         let mut staging = Staging::create(root.fd(), chance).map_err(writing)?;
-        write_parts(staging.file(), body.parts(), |bytes| {
+        let told = |bytes| {
             if let Some(room) = &room {
                 room.used(bytes);
             }
             self.tally.written(bytes);
-        })
-        .map_err(|error| self.failed_io("writing", name, &error))?;
+        };
+        let written = match bulk && body.len() >= DIRECT_BYTES_MIN {
+            true => direct::write_parts(staging.file(), body.parts(), told),
+            false => write_parts(staging.file(), body.parts(), told),
+        };
+        written.map_err(|error| self.failed_io("writing", name, &error))?;
         // ORDER: bytes before name. Were the file linked first, a crash of the machine could leave the name on a file
         // without its bytes, and a torn object would be read as a damaged one.
         staging

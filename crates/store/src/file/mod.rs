@@ -14,6 +14,7 @@
 
 mod below;
 mod create;
+mod direct;
 mod folder;
 mod marker;
 mod objects;
