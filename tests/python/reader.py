@@ -27,7 +27,9 @@ import cbor2
 import pyrage
 import zstandard
 from blake3 import blake3
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as open_aead
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as open_xchacha
 from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -279,7 +281,7 @@ class Header:
         if fields[0] > LEVEL:
             raise TooNew(f"{what} has level {fields[0]}")
         if fields[3] != 1:
-            raise TooNew(f"cipher suite {fields[3]} is unknown")
+            raise TooNew(f"suite {fields[3]} is unknown")
         verify(fields[4], b"holdfast header", body, signature, what)
         need(fields[1].hex() == vault_hex, f"{what} is another vault's")
         return cls(fields[1], fields[2], fields[4], digest(body))
@@ -302,6 +304,17 @@ class ScopeKeys:
             return blake3(plain, key=self.data).digest()
         counted = struct.pack("<Q", len(refs)) + b"".join(refs)
         return blake3(counted + plain, key=self.node).digest()
+
+
+def open_suite_1(secret, nonce, aad, sealed):
+    return open_xchacha(sealed, aad, nonce, secret)
+
+
+def open_suite_2(secret, nonce, aad, sealed):
+    return AESGCM(blake3(nonce, key=secret).digest()).decrypt(bytes(12), sealed, aad)
+
+
+SUITES = {1: open_suite_1, 2: open_suite_2}
 
 
 def check_certificate(certificate, header, writer, what):
@@ -680,12 +693,15 @@ class Vault:
             need(data is not None and digest(data) == reference[2], f"{name} is not the one that the log names")
             body = decode(strip_mark("session key", data, name), 4, name)
             need((body[0], body[1], body[2]) == (self.header.vault, key, reference[1]), f"{name} belongs elsewhere")
-            plain = decode(self.identity.open(body[3], name), 4, "a data key")
+            plain = decode(self.identity.open(body[3], name), 5, "a data key")
             need((plain[0], plain[1]) == (self.header.vault, key), f"{name} belongs elsewhere")
-            self.data_keys[key] = (plain[3], plain[2])
-        secret, own = self.data_keys[key]
+            suite = plain.get(4, 1)
+            if suite not in SUITES:
+                raise TooNew(f"cipher suite {suite} is unknown")
+            self.data_keys[key] = (plain[3], SUITES[suite], plain[2])
+        secret, suite, own = self.data_keys[key]
         need(own == scope, f"key {key.hex()} is of another scope")
-        return secret
+        return secret, suite
 
     def footer(self, ordinal):
         if ordinal not in self.footers:
@@ -708,8 +724,9 @@ class Vault:
         aad = self.header.vault + frame.key + bytes([footer.kind]) + struct.pack("<I", len(frame.chunks))
         aad += b"".join(chunk + struct.pack("<I", length) for chunk, length, _ in frame.chunks)
         try:
-            plain = open_aead(sealed[24:], aad, sealed[:24], self.data_key(frame.key, footer.scope))
-        except CryptoError as error:
+            secret, open_sealed = self.data_key(frame.key, footer.scope)
+            plain = open_sealed(secret, sealed[:24], aad, sealed[24:])
+        except (CryptoError, InvalidTag) as error:
             raise Damaged(f"the cipher's check of {what} fails") from error
         total = sum(length for _, length, _ in frame.chunks)
         need(plain and total <= FRAME_PLAIN_MAX, f"{what} is impossible")

@@ -105,6 +105,11 @@ impl ScopeKeys {
         }
     }
 
+    /// What keys the ids of data chunks.
+    pub(crate) fn data_id_key(&self) -> &[u8; 32] {
+        &self.data_id
+    }
+
     /// The id of a data chunk.
     pub fn data_id(&self, bytes: &[u8]) -> ChunkId {
         ChunkId(*blake3::keyed_hash(&self.data_id, bytes).as_bytes())
@@ -141,17 +146,23 @@ impl ScopeKeys {
         }
     }
 
-    /// The table of 256 numbers that drives content-defined cutting, keyed so that cut points tell nothing
-    /// about content to whoever lacks the secret. Expanded from the chunker secret by BLAKE3's output stream.
-    pub fn gear_table(&self) -> [u64; 256] {
+    /// What decides where content is cut, so that cut points tell nothing about content to whoever lacks the secret.
+    /// Expanded from the chunker secret by BLAKE3's output stream.
+    pub fn cut_keys(&self) -> CutKeys {
         let mut stream = blake3::Hasher::new_keyed(&self.chunker).finalize_xof();
-        let mut table = [0u64; 256];
-        for entry in &mut table {
-            let mut bytes = [0u8; 8];
+        let mut decision = [0; 32];
+        stream.fill(&mut decision);
+        let mut number = || {
+            let mut bytes = [0; 4];
             stream.fill(&mut bytes);
-            *entry = u64::from_le_bytes(bytes);
+            u32::from_le_bytes(bytes)
+        };
+        CutKeys {
+            decision,
+            blind: number(),
+            factor: number() | 1,
+            pattern: number(),
         }
-        table
     }
 
     /// A keyed number for a directory entry's name, which decides where pages of large directories are cut.
@@ -160,6 +171,25 @@ impl ScopeKeys {
         let mut first = [0u8; 8];
         first.copy_from_slice(&hash.as_bytes()[..8]);
         u64::from_le_bytes(first)
+    }
+}
+
+/// The secrets of cutting; see [`ScopeKeys::cut_keys`].
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct CutKeys {
+    /// Keys the hash that decides.
+    pub decision: [u8; 32],
+    /// Is mixed into what the filter looks at, …
+    pub blind: u32,
+    /// … which is then multiplied by this odd number …
+    pub factor: u32,
+    /// … and has to begin like this one.
+    pub pattern: u32,
+}
+
+impl std::fmt::Debug for CutKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CutKeys(secret)")
     }
 }
 
@@ -175,7 +205,10 @@ mod tests {
     fn scopes_share_no_names() {
         assert_eq!(keys("vault").data_id(b"x"), keys("vault").data_id(b"x"));
         assert_ne!(keys("vault").data_id(b"x"), keys("agent/a").data_id(b"x"));
-        assert_ne!(keys("agent/b").gear_table(), keys("agent/a").gear_table());
+        assert_ne!(
+            keys("agent/b").cut_keys().decision,
+            keys("agent/a").cut_keys().decision
+        );
     }
 
     #[test]

@@ -5,12 +5,10 @@
 //! chunk, so a frame moved elsewhere does not open.
 
 use bytes::Bytes;
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rand::Rng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::chunk::{CHUNK_BYTES_MAX, Chunk, ChunkKind, ScopeKeys};
+use crate::cipher::{DataKey, NONCE, TAG};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, KeyId, VaultId};
 
@@ -26,54 +24,17 @@ pub const FRAME_CHUNKS_MAX: usize = 4096;
 /// What sealing adds to the plaintext: nonce, codec byte, tag.
 pub const FRAME_OVERHEAD: usize = NONCE + 1 + TAG;
 
-const NONCE: usize = 24;
-const TAG: usize = 16;
+/// A frame of at least so many bytes is looked at in a few places before it is compressed: …
+const SAMPLED_BYTES_MIN: usize = 128 << 10;
+
+/// … in so many …
+const SAMPLES: usize = 8;
+
+/// … for so many bytes each.
+const SAMPLE_BYTES: usize = 4 << 10;
+
 const CODEC_RAW: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
-
-/// Which cipher and hash a vault uses. A byte in the vault header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suite {
-    /// XChaCha20-Poly1305 with random nonces; BLAKE3.
-    XChaCha20Poly1305,
-}
-
-impl Suite {
-    /// The byte in the header.
-    pub fn byte(self) -> u8 {
-        match self {
-            Self::XChaCha20Poly1305 => 1,
-        }
-    }
-
-    /// Reads the byte.
-    pub fn from_byte(byte: u8) -> Result<Self> {
-        match byte {
-            1 => Ok(Self::XChaCha20Poly1305),
-            other => Err(Error::too_new(
-                "the vault header",
-                format!("cipher suite {other} is unknown"),
-            )),
-        }
-    }
-}
-
-/// The secret key of one session's frames.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct DataKey(pub(crate) [u8; 32]);
-
-impl std::fmt::Debug for DataKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DataKey(secret)")
-    }
-}
-
-impl DataKey {
-    /// Takes 32 random bytes as a key.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
 
 /// One chunk's place in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +76,7 @@ impl std::fmt::Debug for Frame {
 pub struct FrameSealer {
     vault: VaultId,
     key: KeyId,
-    cipher: XChaCha20Poly1305,
+    secret: DataKey,
     compressor: zstd::bulk::Compressor<'static>,
     scratch: Vec<u8>,
 }
@@ -132,11 +93,10 @@ impl FrameSealer {
         let compressor = zstd::bulk::Compressor::new(zstd_level).map_err(|e| {
             Error::invalid(format!("compression level {zstd_level}"), e.to_string())
         })?;
-        let cipher = XChaCha20Poly1305::new(&secret.0.into());
         Ok(Self {
             vault,
             key,
-            cipher,
+            secret: secret.clone(),
             compressor,
             scratch: Vec::new(),
         })
@@ -166,17 +126,13 @@ impl FrameSealer {
                 refs: chunk.refs.clone(),
             })
             .collect();
+        let mut nonce = [0; NONCE];
+        rng.fill_bytes(&mut nonce);
         let mut out = Vec::with_capacity(plain + FRAME_OVERHEAD);
-        out.resize(NONCE, 0);
-        rng.fill_bytes(&mut out[..NONCE]);
-        self.compress(chunks, plain, &mut out)?;
-        let mut nonce = XNonce::default();
-        nonce.copy_from_slice(&out[..NONCE]);
+        out.extend_from_slice(&nonce);
+        self.compress(chunks, plain, &mut out);
         let aad = associated_data(self.vault, self.key, kind, &described);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce, &aad, (&mut out[NONCE..]).into())
-            .map_err(|_| Error::invalid("a frame", "it is too large for the cipher"))?;
+        let tag = self.secret.seal(&nonce, &aad, &mut out[NONCE..])?;
         out.extend_from_slice(&tag);
         Ok(Frame {
             key: self.key,
@@ -187,8 +143,7 @@ impl FrameSealer {
     }
 
     /// Appends the codec byte and the chunks' bytes to `out`, compressed where that saves at least a thirty-second.
-    fn compress(&mut self, chunks: &[Chunk], plain: usize, out: &mut Vec<u8>) -> Result<()> {
-        let failed = |e: std::io::Error| Error::invalid("a frame", format!("zstd failed: {e}"));
+    fn compress(&mut self, chunks: &[Chunk], plain: usize, out: &mut Vec<u8>) {
         let joined: &[u8] = match chunks {
             [one] => &one.bytes,
             many => {
@@ -199,6 +154,11 @@ impl FrameSealer {
             }
         };
         let start = out.len();
+        if plain >= SAMPLED_BYTES_MIN && !may_pay(&mut self.compressor, joined) {
+            out.push(CODEC_RAW);
+            out.extend_from_slice(joined);
+            return;
+        }
         out.push(CODEC_ZSTD);
         // Room for the gain that we insist on, and no more: zstd stops as soon as it does not fit.
         let room = plain - plain / 32;
@@ -212,13 +172,18 @@ impl FrameSealer {
                 out.truncate(start);
                 out.push(CODEC_RAW);
                 out.extend_from_slice(joined);
-                if out.len() != start + 1 + plain {
-                    return Err(failed(std::io::Error::other("lengths do not add up")));
-                }
             }
         }
-        Ok(())
     }
+}
+
+/// Whether any of a few pieces, spread over it all, gets smaller. To try all of what does not costs as much as to hash it.
+fn may_pay(compressor: &mut zstd::bulk::Compressor<'static>, joined: &[u8]) -> bool {
+    let mut room = [0; SAMPLE_BYTES - SAMPLE_BYTES / 32];
+    joined.chunks(joined.len() / SAMPLES).any(|part| {
+        let sample = &part[..SAMPLE_BYTES.min(part.len())];
+        compressor.compress_to_buffer(sample, &mut room).is_ok()
+    })
 }
 
 /// Opens a frame and checks every chunk in it against its id. Gives the chunks' plaintext, in order.
@@ -237,17 +202,14 @@ pub fn open_frame(
     if sealed.len() < FRAME_OVERHEAD || total > FRAME_BYTES_MAX {
         return Err(Error::corrupt(what(), "its length is impossible"));
     }
-    let mut nonce = XNonce::default();
+    let mut nonce = [0; NONCE];
     nonce.copy_from_slice(&sealed[..NONCE]);
-    let body = &sealed[NONCE..];
-    let (cipher_bytes, tag_bytes) = body.split_at(body.len() - TAG);
-    let mut tag = chacha20poly1305::Tag::default();
-    tag.copy_from_slice(tag_bytes);
-    let mut plain = cipher_bytes.to_vec();
+    let mut plain = sealed[NONCE..].to_vec();
     let aad = associated_data(vault, frame.key, frame.kind, &frame.chunks);
-    XChaCha20Poly1305::new(&secret.0.into())
-        .decrypt_inout_detached(&nonce, &aad, plain.as_mut_slice().into(), &tag)
-        .map_err(|_| Error::corrupt(what(), "its cipher's check fails"))?;
+    let len = secret
+        .open(&nonce, &aad, &mut plain)
+        .ok_or_else(|| Error::corrupt(what(), "its cipher's check fails"))?;
+    plain.truncate(len);
     let joined: Bytes = match plain.first() {
         Some(&CODEC_RAW) => Bytes::from(plain).slice(1..),
         Some(&CODEC_ZSTD) => zstd::bulk::decompress(&plain[1..], total)
@@ -329,20 +291,24 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+    use crate::cipher::Suite;
 
     fn keys() -> ScopeKeys {
         ScopeKeys::derive(&[1; 32], &[2; 32], &"vault".parse().unwrap())
     }
 
+    fn secret(number: u8) -> DataKey {
+        DataKey::new(Suite::XChaCha20Poly1305, [number; 32])
+    }
+
     fn seal(chunks: &[Chunk]) -> Frame {
         let mut rng = rand::rngs::StdRng::seed_from_u64(1);
-        let mut sealer =
-            FrameSealer::new(VaultId([3; 16]), KeyId([4; 16]), &DataKey([5; 32]), 1).unwrap();
+        let mut sealer = FrameSealer::new(VaultId([3; 16]), KeyId([4; 16]), &secret(5), 1).unwrap();
         sealer.seal(&mut rng, chunks).unwrap()
     }
 
     fn open(frame: &Frame) -> Result<Vec<Bytes>> {
-        open_frame(VaultId([3; 16]), &DataKey([5; 32]), &keys(), frame)
+        open_frame(VaultId([3; 16]), &secret(5), &keys(), frame)
     }
 
     proptest! {
@@ -379,6 +345,20 @@ mod tests {
     }
 
     #[test]
+    fn what_gets_smaller_in_one_place_is_compressed() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(9);
+        let mut bytes = vec![0; 1 << 20];
+        rand::Rng::fill_bytes(&mut rng, &mut bytes);
+        let all = bytes.len();
+        for (zeros, is_smaller) in [(0, false), (1000, false), (all / 4, true), (all, true)] {
+            bytes[all - zeros..].fill(0);
+            let frame = seal(&[keys().data(bytes.clone().into())]);
+            assert_eq!(frame.sealed.len() < all, is_smaller, "{zeros} zeros");
+            assert_eq!(open(&frame).unwrap(), [Bytes::from(bytes.clone())]);
+        }
+    }
+
+    #[test]
     fn a_frame_opens_only_as_what_it_is() {
         let keys = keys();
         let node = keys.node(Bytes::from_static(b"n"), vec![keys.data_id(b"a")]);
@@ -390,7 +370,7 @@ mod tests {
         let mut other = frame.clone();
         other.key = KeyId([9; 16]);
         assert!(open(&other).is_err());
-        assert!(open_frame(VaultId([0; 16]), &DataKey([5; 32]), &keys, &frame).is_err());
-        assert!(open_frame(VaultId([3; 16]), &DataKey([6; 32]), &keys, &frame).is_err());
+        assert!(open_frame(VaultId([0; 16]), &secret(5), &keys, &frame).is_err());
+        assert!(open_frame(VaultId([3; 16]), &secret(6), &keys, &frame).is_err());
     }
 }

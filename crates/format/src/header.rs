@@ -4,10 +4,12 @@ use minicbor::{Decode, Encode};
 
 use crate::codec::{self, Body, LEVEL, Mark};
 use crate::error::{Error, Result};
-use crate::frame::Suite;
 use crate::id::{Hash, VaultId, VaultName};
 use crate::object::Sealed;
 use crate::sign::{PublicKey, Purpose, SecretKey, Signature, verify};
+
+/// See [`VaultHeader::suite`].
+const SUITE: u8 = 1;
 
 /// What every reader of a vault needs first. Public.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -22,7 +24,7 @@ pub struct VaultHeader {
     /// The name it was created under.
     #[n(2)]
     pub name: VaultName,
-    /// Cipher suite, see [`Suite`].
+    /// 1: hashes are BLAKE3, and each data key says what it seals with (see [`crate::cipher`]).
     #[n(3)]
     pub suite: u8,
     /// The root key that certifies coordinators and signs the list of recipients.
@@ -41,12 +43,11 @@ impl Body for VaultHeader {
 impl VaultHeader {
     /// A header for a new vault.
     pub fn new(vault: VaultId, name: VaultName, root: PublicKey, created_millis: i64) -> Self {
-        let suite = Suite::XChaCha20Poly1305.byte();
         Self {
             level: LEVEL,
             vault,
             name,
-            suite,
+            suite: SUITE,
             root,
             created_millis,
         }
@@ -93,7 +94,10 @@ impl VaultHeader {
         if !verify(&header.root, Purpose::Header, rest, &signature) {
             return Err(Error::corrupt(what, "its signature does not verify"));
         }
-        Suite::from_byte(header.suite)?;
+        if header.suite != SUITE {
+            let why = format!("suite {} is unknown", header.suite);
+            return Err(Error::too_new(what, why));
+        }
         // The chain starts with the hash of these very bytes: a reader that skipped a key would start another chain.
         if codec::encode(&header) != rest {
             return Err(Error::too_new(

@@ -11,9 +11,9 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::chunk::ScopeKeys;
+use crate::cipher::{DataKey, Suite};
 use crate::codec::{self, Body, Mark};
 use crate::error::{Error, Result};
-use crate::frame::DataKey;
 use crate::id::{Generation, Hash, KeyId, Scope, VaultId};
 use crate::object::Sealed;
 
@@ -278,7 +278,8 @@ impl SessionKey {
             vault,
             key,
             scope: scope.clone(),
-            secret: secret.0,
+            secret: *secret.secret(),
+            suite: suite_byte(secret.suite()),
         }));
         let body = SessionKeyBody {
             vault,
@@ -344,7 +345,11 @@ impl SessionKey {
                 belongs_to: format!("key {} of vault {}", plain.key, plain.vault),
             });
         }
-        Ok(DataKey(plain.secret))
+        let suite = match plain.suite {
+            Some(byte) => Suite::from_byte(&what, byte)?,
+            None => Suite::XChaCha20Poly1305,
+        };
+        Ok(DataKey::new(suite, plain.secret))
     }
 }
 
@@ -382,10 +387,19 @@ struct SessionKeyPlain {
     #[n(3)]
     #[cbor(with = "minicbor::bytes")]
     secret: [u8; 32],
+    /// Absent for the first suite.
+    #[n(4)]
+    #[zeroize(skip)]
+    suite: Option<u8>,
+}
+
+/// As it stands beside a data key.
+fn suite_byte(suite: Suite) -> Option<u8> {
+    (suite != Suite::XChaCha20Poly1305).then(|| suite.byte())
 }
 
 impl Body for SessionKeyPlain {
-    const KEYS: u64 = 4;
+    const KEYS: u64 = 5;
     const WHAT: &'static str = "a data key";
 }
 
@@ -425,27 +439,29 @@ mod tests {
 
     #[test]
     fn a_session_key_opens_in_its_place_only() {
-        let one = AgeIdentity::generate();
-        let scope: Scope = "agent/a".parse().unwrap();
-        let key = SessionKey::seal(
-            VAULT,
-            KeyId([4; 16]),
-            Generation(1),
-            &scope,
-            &DataKey([5; 32]),
-            &recipients(&[&one]),
-        )
-        .unwrap();
-        let object = key.object.to_bytes();
-        let accepted = SessionKey::accept(VAULT, &object).unwrap();
-        assert_eq!(accepted.reference, key.reference);
-        let opened = SessionKey::open(VAULT, &key.reference, &scope, &object, &one).unwrap();
-        assert_eq!(opened.0, [5; 32]);
-        let other: Scope = "agent/b".parse().unwrap();
-        assert!(SessionKey::open(VAULT, &key.reference, &other, &object, &one).is_err());
-        let mut bad = object.to_vec();
-        *bad.last_mut().unwrap() ^= 1;
-        assert!(SessionKey::open(VAULT, &key.reference, &scope, &bad, &one).is_err());
+        for suite in [Suite::XChaCha20Poly1305, Suite::Aes256Gcm] {
+            let one = AgeIdentity::generate();
+            let scope: Scope = "agent/a".parse().unwrap();
+            let key = SessionKey::seal(
+                VAULT,
+                KeyId([4; 16]),
+                Generation(1),
+                &scope,
+                &DataKey::new(suite, [5; 32]),
+                &recipients(&[&one]),
+            )
+            .unwrap();
+            let object = key.object.to_bytes();
+            let accepted = SessionKey::accept(VAULT, &object).unwrap();
+            assert_eq!(accepted.reference, key.reference);
+            let opened = SessionKey::open(VAULT, &key.reference, &scope, &object, &one).unwrap();
+            assert_eq!((opened.suite(), opened.secret()), (suite, &[5; 32]));
+            let other: Scope = "agent/b".parse().unwrap();
+            assert!(SessionKey::open(VAULT, &key.reference, &other, &object, &one).is_err());
+            let mut bad = object.to_vec();
+            *bad.last_mut().unwrap() ^= 1;
+            assert!(SessionKey::open(VAULT, &key.reference, &scope, &bad, &one).is_err());
+        }
     }
 
     #[test]

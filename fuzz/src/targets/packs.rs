@@ -7,7 +7,7 @@ use holdfast_format::naming::{NamedAs, PackFact};
 use holdfast_format::pack::{footer_len, verify_pack};
 use holdfast_format::{
     CHUNK_BYTES_MAX, ChunkId, ChunkKind, DataKey, Footer, Frame, FrameChunk, Hash, Ordinal, Scope,
-    open_frame,
+    Suite, open_frame,
 };
 
 use super::seeds::{DATA_KEY, KEY, VAULT, scope_keys};
@@ -58,7 +58,12 @@ pub(super) fn frame(mut bytes: &[u8]) {
         chunks,
         sealed,
     };
-    if let Ok(opened) = open_frame(VAULT, &DataKey::new(DATA_KEY), &keys, &frame) {
+    if let Ok(opened) = open_frame(
+        VAULT,
+        &DataKey::new(Suite::XChaCha20Poly1305, DATA_KEY),
+        &keys,
+        &frame,
+    ) {
         let lens = frame.chunks.iter().map(|chunk| chunk.len as usize);
         assert!(opened.iter().map(Bytes::len).eq(lens));
         if raw {
@@ -70,7 +75,15 @@ pub(super) fn frame(mut bytes: &[u8]) {
         sealed: Bytes::copy_from_slice(plain),
         ..frame
     };
-    assert!(open_frame(VAULT, &DataKey::new([9; 32]), &keys, &frame).is_err());
+    assert!(
+        open_frame(
+            VAULT,
+            &DataKey::new(Suite::XChaCha20Poly1305, [9; 32]),
+            &keys,
+            &frame
+        )
+        .is_err()
+    );
 }
 
 pub(super) fn footer(bytes: &[u8]) {

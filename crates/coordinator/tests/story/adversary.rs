@@ -8,7 +8,7 @@ use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened};
 use holdfast_format::{
-    DataKey, Epoch, Generation, HoldId, KeyId, ObjectName, Scope, SessionId, SessionKey,
+    DataKey, Epoch, Generation, HoldId, KeyId, ObjectName, Scope, SessionId, SessionKey, Suite,
 };
 use holdfast_store::SiteReader;
 use holdfast_vault::fetch::{FrameReader, locate};
@@ -47,7 +47,7 @@ async fn one_data_key_is_not_opened_twice_in_one_record() {
     let id = vault.header.vault;
     let (key, secret) = (
         KeyId(world.context.random()),
-        DataKey::new(world.context.random()),
+        DataKey::new(Suite::XChaCha20Poly1305, world.context.random()),
     );
     let open = |scope: &str| {
         let sealed_in: Scope = "vault".parse().unwrap();

@@ -12,7 +12,7 @@ use holdfast_coordinator::{Node, Options};
 use holdfast_format::fact::{MemberJoined, RecipientsSet};
 use holdfast_format::{
     AgeIdentity, Certificate, Chunk, DataKey, FrameSealer, Generation, Hash, KeyId, ObjectName,
-    Recipient, ScopeKeys, SecretKey, SessionId, SessionKey, SiteName, VaultHeader, VaultId,
+    Recipient, ScopeKeys, SecretKey, SessionId, SessionKey, SiteName, Suite, VaultHeader, VaultId,
     VaultSecrets, open_frame,
 };
 use holdfast_store::{ByUrl, SiteOptions};
@@ -146,7 +146,7 @@ impl World {
     pub(crate) async fn open(&self, vault: &Arc<Vault>) -> (Box<Stream>, FrameSealer, SessionId) {
         let (key, secret) = (
             KeyId(self.context.random()),
-            DataKey::new(self.context.random()),
+            DataKey::new(Suite::XChaCha20Poly1305, self.context.random()),
         );
         let id = vault.header.vault;
         let scope = "vault".parse().unwrap();

@@ -19,7 +19,7 @@ use holdfast_format::{
     AgeIdentity, Bundle, Certificate, Chunk, ChunkId, ChunkKind, ClaimNonce, DataKey, Epoch,
     FrameSealer, Generation, Hash, HoldId, Identity, KeyId, Ordinal, Pack, PackBuilder, PackId,
     PackNumber, PackOrdinal, Position, Recipient, Scope, ScopeKeys, SecretKey, Slot, StateHash,
-    VaultHeader, VaultId,
+    Suite, VaultHeader, VaultId,
 };
 use holdfast_vault::Catalog;
 use holdfast_vault::index::{Entry, Index};
@@ -174,7 +174,7 @@ pub(super) fn session_key() -> Vec<Vec<u8>> {
         KEY,
         Generation(1),
         &Scope::vault(),
-        &DataKey::new(DATA_KEY),
+        &DataKey::new(Suite::XChaCha20Poly1305, DATA_KEY),
         &[recipient()],
     );
     let object = key.expect("there is a recipient").object;
@@ -207,8 +207,13 @@ fn made_pack(kind: ChunkKind) -> Pack {
             ChunkKind::Node => keys.node(bytes, vec![ChunkId([n; 32]); usize::from(n)]),
         }
     };
-    let mut sealer =
-        FrameSealer::new(VAULT, KEY, &DataKey::new(DATA_KEY), 1).expect("1 is a level");
+    let mut sealer = FrameSealer::new(
+        VAULT,
+        KEY,
+        &DataKey::new(Suite::XChaCha20Poly1305, DATA_KEY),
+        1,
+    )
+    .expect("1 is a level");
     let pack = PackId {
         epoch: Epoch(1),
         nonce: ClaimNonce([3; 16]),

@@ -10,7 +10,7 @@ use holdfast_format::frame::open_frame;
 use holdfast_format::pack::verify_pack;
 use holdfast_format::{
     ChunkId, ClaimNonce, DataKey, Epoch, Hash, KeyId, PackId, PackNumber, Scope, ScopeKeys,
-    SecretKey, VaultHeader, VaultId,
+    SecretKey, Suite, VaultHeader, VaultId,
 };
 
 /// The page's blocks of hexadecimal, by name.
@@ -57,7 +57,13 @@ fn docs_examples() {
     let frame = footer.frame(0, bytes.slice(..47)).unwrap();
     assert_eq!(frame.sealed, examples["frame"]);
     assert_eq!(frame.key, KeyId([4; 16]));
-    let chunks = open_frame(vault, &DataKey::new([5; 32]), &keys, &frame).unwrap();
+    let chunks = open_frame(
+        vault,
+        &DataKey::new(Suite::XChaCha20Poly1305, [5; 32]),
+        &keys,
+        &frame,
+    )
+    .unwrap();
     assert_eq!(chunks, [Bytes::from_static(b"hello\n")]);
     let aad = &examples["frame-aad"];
     assert_eq!((&aad[..16], &aad[37..69]), (&[2; 16][..], &id.0[..]));

@@ -42,7 +42,7 @@ impl Opening {
     ) -> Result<Self> {
         let session = SessionId(context.random());
         let key = KeyId(context.random());
-        let secret = DataKey::new(*Zeroizing::new(context.random::<32>()));
+        let secret = DataKey::new(options.suite, *Zeroizing::new(context.random::<32>()));
         let sealed = SessionKey::seal(
             bundle.vault,
             key,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_format::SourceName;
+use holdfast_format::{SourceName, Suite};
 
 /// What the caller of a session chooses.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct SessionOptions {
     pub outage_max: Duration,
     /// Compression level.
     pub zstd_level: i32,
+    /// What its data key seals with.
+    pub suite: Suite,
     /// How many frames are sealed at once.
     pub sealers: usize,
 }
@@ -35,6 +37,7 @@ impl SessionOptions {
             window_bytes_max: 128 << 20,
             outage_max: Duration::from_secs(900),
             zstd_level: 1,
+            suite: Suite::fastest(),
             sealers: cores,
         }
     }
