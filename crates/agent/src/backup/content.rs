@@ -154,6 +154,18 @@ impl ContentBuilder {
         }
     }
 
+    /// Adds a piece whose place is known already.
+    pub(crate) fn add_placed(
+        &mut self,
+        keys: &ScopeKeys,
+        piece: NamedPiece,
+        nodes: &mut Vec<Chunk>,
+    ) {
+        debug_assert!(self.runs.is_empty(), "runs and placed pieces do not mix");
+        self.len += piece.len;
+        self.add_piece(keys, piece, nodes);
+    }
+
     /// The content. All chunks must have been laid.
     pub(crate) fn finish(mut self, keys: &ScopeKeys, nodes: &mut Vec<Chunk>) -> FileContent {
         while let Some(run) = self.runs.pop_front() {

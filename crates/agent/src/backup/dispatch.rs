@@ -143,17 +143,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn file(&mut self, step: FileStep) -> Result<()> {
+    async fn file(&mut self, mut step: FileStep) -> Result<()> {
         let key = step.stat.key;
         let len = self.key.len();
         push_name(&mut self.key, &step.entry.name);
-        let cached = self
-            .cursor
-            .file(&self.key)
-            .await?
-            .filter(|cached| cached.key == key);
+        let cached = self.cursor.file(&self.key).await?;
         self.key.truncate(len);
-        if let Some(cached) = cached {
+        step.before = cached.as_ref().and_then(|cached| cached.pages);
+        if let Some(cached) = cached.filter(|cached| cached.key == key) {
             self.taker.pipeline.progress.passed_over(key.size);
             let entry = Entry {
                 xattrs: cached.xattrs,
@@ -163,6 +160,7 @@ impl Dispatcher {
                 entry,
                 content: cached.content,
                 key: Some(key),
+                pages: cached.pages,
             };
             self.items.push(Item::Unchanged(Box::new(taken)));
             return Ok(());

@@ -30,6 +30,7 @@ use super::limits::{GROUPS_AHEAD_MAX, RACY_NANOS};
 use super::metadata::EntryMaker;
 use super::options::{BackupResult, FilesOptions};
 use super::owners::Owners;
+use super::pages::maps::PageMaps;
 use super::paths::Given;
 use super::pipeline::{Pipeline, join};
 use super::progress::Progress;
@@ -106,7 +107,12 @@ async fn run(
 
     let cache_file = options.cache.map(|cache| cache.file);
     let cursor = CacheCursor::start(&pipeline, cache_file.clone().zip(identity.clone())).await?;
-    let writer = start_cache(&ctx, cache_file.zip(identity)).await;
+    let maps = cache_file
+        .as_ref()
+        .map(|file| Arc::new(PageMaps::beside(file, &pipeline.keys, &ctx)));
+    let writer = start_cache(&ctx, cache_file.zip(identity), maps.clone()).await;
+    // A run that writes no cache writes no maps either: nothing would name them.
+    let maps = maps.filter(|_| writer.is_some());
     let racy_from = i128::from(started_millis) * 1_000_000 - RACY_NANOS;
     let mut gatherer = Gatherer::new(Arc::clone(&pipeline), writer, racy_from);
 
@@ -118,6 +124,8 @@ async fn run(
         pipeline: Arc::clone(&pipeline),
         maker,
         files,
+        maps,
+        page_bytes: options.page_bytes,
     });
     let dispatcher = Dispatcher::new(Arc::clone(&taker), cursor, group_sender);
     let dispatching = AbortOnDropHandle::new(ctx.spawn(dispatcher.run(steps)));
@@ -188,11 +196,12 @@ fn start_walk(
 async fn start_cache(
     ctx: &Context,
     cache: Option<(std::path::PathBuf, Identity)>,
+    maps: Option<Arc<PageMaps>>,
 ) -> Option<CacheWriter> {
-    let (file, identity) = cache?;
+    let ((file, identity), maps) = (cache?, maps?);
     let nonce = ctx.random();
     let created = ctx
-        .run_blocking(move || CacheWriter::create(&file, &identity, nonce))
+        .run_blocking(move || CacheWriter::create(&file, &identity, nonce, maps))
         .await;
     match created {
         Ok(Some(writer)) => Some(writer),
@@ -247,6 +256,7 @@ async fn take_after_all(taker: &Arc<Taker>, file: DistantFile) -> Result<Option<
                 entry,
                 folder: Arc::new(folder),
                 stat,
+                before: None,
             };
             Ok(Arc::clone(taker).take(vec![step]).await?.pop().flatten())
         }

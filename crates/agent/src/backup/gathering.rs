@@ -139,11 +139,14 @@ impl Gatherer {
             entry,
             content,
             key,
+            pages,
         } = taken;
         self.files += 1;
         self.bytes += entry.size;
         self.pipeline.progress.done_file(unchanged);
         let key = key.filter(|key| key.is_older_than(self.racy_from));
+        // A page map tells of content, whatever the times are worth.
+        let key = key.or(pages.map(|_| StatKey::NEVER));
         if let (Some(cache), Some(key)) = (&mut self.cache, key) {
             let len = self.key.len();
             push_name(&mut self.key, &entry.name);
@@ -151,6 +154,7 @@ impl Gatherer {
                 key,
                 content: content.clone(),
                 xattrs: entry.xattrs.clone(),
+                pages,
             };
             cache.add_file(&self.key, file);
             self.key.truncate(len);

@@ -4,7 +4,7 @@
 //! next backup of every source store most of its data or nodes anew: that is what `CONTENT_RULES` counts.
 
 /// Raised when cut points, inline rules or what an entry holds change, so that older caches are not used.
-pub(crate) const CONTENT_RULES: u32 = 1;
+pub(crate) const CONTENT_RULES: u32 = 2;
 
 /// No cut point is looked for before this many bytes of a chunk.
 pub const CUT_BYTES_MIN: usize = 256 << 10;

@@ -49,6 +49,21 @@ pub(crate) struct StatKey {
 }
 
 impl StatKey {
+    /// One that no file has: of content that was read, and whose file must be read again.
+    pub(crate) const NEVER: Self = Self {
+        size: u64::MAX,
+        mtime: Moment {
+            seconds: 0,
+            nanos: 0,
+        },
+        ctime: Moment {
+            seconds: 0,
+            nanos: 0,
+        },
+        inode: 0,
+        device: 0,
+    };
+
     /// Whether both times lie before `nanos` (since 1970 UTC). A file with a later time may have changed again after
     /// it was read without its times showing it (git calls this racy).
     pub(crate) fn is_older_than(&self, nanos: i128) -> bool {

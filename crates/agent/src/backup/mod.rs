@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `paths`, `exclude`, `folder`, `walk` | what there is, in order |
 //! | `read`, `taking` | regular files into chunks, many at once |
-//! | `buffer`, `chunker`, `pipeline` | cutting, naming, bytes in flight |
+//! | `buffer`, `cutter`, `chunker`, `pipeline` | cutting, naming, bytes in flight |
 //! | `content`, `extents`, `index`, `tree` | nodes; pure |
 //! | `dispatch`, `gathering`, `files` | all of it together, in the walk's order |
 //! | `cache`, `cached` | files that need not be read again |
+//! | `pages` | files of pages, of which only what changed is stored |
 //! | `stream`, `command` | one file from a pipe |
 
 mod buffer;
@@ -20,6 +21,7 @@ mod chunker;
 mod command;
 mod content;
 mod counting;
+mod cutter;
 mod dispatch;
 mod exclude;
 mod extents;
@@ -31,6 +33,7 @@ pub mod limits;
 mod metadata;
 mod options;
 mod owners;
+mod pages;
 mod paths;
 mod pipeline;
 mod problems;

@@ -23,6 +23,9 @@ pub struct FilesOptions {
     pub one_file_system: bool,
     /// The machine's name, as the snapshot says it. See [`super::host_name`].
     pub host: String,
+    /// Take files of more than 4 MiB as made of pages of so many bytes, a power of two from 4 KiB to 64 KiB; PostgreSQL's and InnoDB's files are recognised
+    /// without.
+    pub page_bytes: Option<usize>,
     /// Where to remember unchanged files; `None` reads every file.
     pub cache: Option<CacheOptions>,
 }

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::buffer::BufferPool;
-use super::chunker::{Cutter, StreamCutter};
+use super::chunker::StreamCutter;
 use super::content::{ContentBuilder, FileContent, Run};
+use super::cutter::Cutter;
 use super::limits::IN_FLIGHT_BYTES_MAX;
 use super::problems::Problems;
 use super::progress::Progress;

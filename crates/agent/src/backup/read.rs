@@ -211,6 +211,63 @@ impl Reading {
         Ok(filled)
     }
 
+    /// Goes over the hole at `offset`, which is a multiple of `unit`, as far as whole units or the end of the file go, `most` bytes
+    /// at most. Gives the lengths passed over, a unit each but for the file's last; none if there is data in the next one.
+    pub(crate) fn pass_hole(&mut self, unit: u64, most: u64) -> io::Result<Vec<u64>> {
+        if !self.sparse || self.offset < self.data_end || self.offset >= self.limit {
+            return Ok(Vec::new());
+        }
+        let (start, end) = match self.file.data_after(self.offset)? {
+            Some((start, end)) => (start.max(self.offset), end.max(start + 1)),
+            None => {
+                self.limit = self.end_of_hole()?;
+                (self.limit, self.limit)
+            }
+        };
+        let start = start.min(self.limit);
+        let hole = start - self.offset;
+        let mut passed = vec![unit; (hole.min(most) / unit) as usize];
+        if start == self.limit && hole <= most && !hole.is_multiple_of(unit) {
+            passed.push(hole % unit);
+        }
+        self.offset += passed.iter().sum::<u64>();
+        self.data_end = match hole <= most {
+            true => end.min(self.limit),
+            // There is more of the hole.
+            false => self.offset,
+        };
+        Ok(passed)
+    }
+
+    /// Reads until the buffer is full, the file ends or a hole begins in the next unit; a hole before that reads as zeros. Gives the bytes read,
+    /// 0 at the end.
+    pub(crate) fn fill_densely(&mut self, unit: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let stop = match self.sparse {
+            true => self
+                .data_end
+                .div_ceil(unit)
+                .saturating_mul(unit)
+                .min(self.limit),
+            false => self.limit,
+        };
+        let left = usize::try_from(stop.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        let mut filled = 0;
+        while filled < wanted {
+            let count = self
+                .file
+                .read_at(&mut buffer[filled..wanted], self.offset)?;
+            if count == 0 {
+                // It was cut off meanwhile.
+                self.limit = self.offset;
+                break;
+            }
+            self.offset += count as u64;
+            filled += count;
+        }
+        Ok(filled)
+    }
+
     /// At the end by its size: whether there is more, as in files that do not know theirs.
     fn goes_on(&mut self) -> io::Result<bool> {
         if self.beyond_size {

@@ -15,6 +15,10 @@ use super::limits::{
     WHOLE_FILE_BYTES_MAX,
 };
 use super::metadata::{EntryMaker, FileStat, StatKey};
+use super::pages;
+use super::pages::maps::{MapName, PageMaps};
+use super::pages::recognise::{self, LOOK_BYTES};
+use super::pages::source::{PageSource, ReadPages};
 use super::pipeline::{Assembly, Pipeline};
 use super::read::{Failure, Files, Filled, Finished, OpenFile, Reading, open_regular};
 use super::walk::FileStep;
@@ -29,6 +33,8 @@ pub(crate) struct Taken {
     pub(crate) content: FileContent,
     /// What it was when it was read; `None` if that must not be relied on next time.
     pub(crate) key: Option<StatKey>,
+    /// Its page map, if it is a page source.
+    pub(crate) pages: Option<MapName>,
 }
 
 /// Takes files.
@@ -37,6 +43,10 @@ pub(crate) struct Taker {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) maker: Arc<EntryMaker>,
     pub(crate) files: Arc<dyn Files>,
+    /// Where page maps lie; none if nothing is remembered.
+    pub(crate) maps: Option<Arc<PageMaps>>,
+    /// The length of pages, as the user says.
+    pub(crate) page_bytes: Option<usize>,
 }
 
 /// What the blocking part made of one file.
@@ -197,6 +207,7 @@ impl Taker {
                 entry,
                 content: FileContent::Inline(bytes),
                 key,
+                pages: None,
             });
         }
         let ids: Vec<(ChunkId, u64)> = chunks
@@ -215,6 +226,7 @@ impl Taker {
             entry,
             content,
             key,
+            pages: None,
         })
     }
 
@@ -228,10 +240,30 @@ impl Taker {
         self.pipeline
             .progress
             .set_current(step.folder.path_of(&step.entry.name));
+        let (page_bytes, opened) = self.look_for_pages(file, stat).await;
+        file = opened;
         let mut again = true;
         loop {
-            again &= stat.key.size <= READ_AGAIN_BYTES_MAX;
-            let (finished, content, size) = match self.read_large(file, stat).await? {
+            // A database writes all the time: reading it twice would end the same.
+            again &= stat.key.size <= READ_AGAIN_BYTES_MAX && page_bytes.is_none();
+            let read = match page_bytes {
+                Some(page_bytes) => {
+                    let source = PageSource {
+                        file,
+                        stat,
+                        page_bytes,
+                        before: step.before,
+                    };
+                    pages::source::read(&self.pipeline, self.maps.as_ref(), source).await?
+                }
+                None => self.read_large(file, stat).await?,
+            };
+            let ReadPages {
+                finished,
+                content,
+                size,
+                map,
+            } = match read {
                 Ok(read) => read,
                 Err(error) => {
                     self.note(step, Failure::Unreadable("it cannot be read", error));
@@ -248,15 +280,38 @@ impl Taker {
                 entry,
                 content,
                 key,
+                pages: map,
             }));
         }
+    }
+
+    /// The length of a file's pages, if it is a page source; and the file again.
+    async fn look_for_pages(
+        &self,
+        file: Box<dyn OpenFile>,
+        stat: FileStat,
+    ) -> (Option<usize>, Box<dyn OpenFile>) {
+        if stat.key.size <= WHOLE_FILE_BYTES_MAX || self.page_bytes.is_some() {
+            let is_large = stat.key.size > WHOLE_FILE_BYTES_MAX;
+            return (self.page_bytes.filter(|_| is_large), file);
+        }
+        let look = move || {
+            let mut start = [0; LOOK_BYTES];
+            // What cannot be read now is found when it is read.
+            let is_read = file
+                .read_at(&mut start, 0)
+                .is_ok_and(|len| len == start.len());
+            let found = recognise::page_bytes(&start, stat.key.size);
+            (found.filter(|_| is_read), file)
+        };
+        self.pipeline.ctx.run_blocking(look).await
     }
 
     async fn read_large(
         &self,
         file: Box<dyn OpenFile>,
         stat: FileStat,
-    ) -> Result<std::io::Result<(Finished, FileContent, u64)>> {
+    ) -> Result<std::io::Result<ReadPages>> {
         let ctx = &self.pipeline.ctx;
         file.will_read_all();
         let mut reading = Reading::start(file, stat);
@@ -290,7 +345,12 @@ impl Taker {
         }
         let finished = ctx.run_blocking(move || reading.finish()).await;
         let (content, size) = assembly.finish().await?;
-        Ok(finished.map(|finished| (finished, content, size)))
+        Ok(finished.map(|finished| ReadPages {
+            finished,
+            content,
+            size,
+            map: None,
+        }))
     }
 
     /// The entry of a file that was read, and whether its times can be relied on.

@@ -23,6 +23,7 @@ use super::exclude::Excludes;
 use super::folder::{CACHE_TAG_NAME, Folder, Names, Use};
 use super::limits::{OPEN_FOLDERS_MAX, WALK_BATCH_FOLDERS, WALK_BATCH_STEPS};
 use super::metadata::{EntryMaker, FileStat};
+use super::pages::maps::MapName;
 use super::paths::Given;
 use super::problems::Problems;
 use super::progress::Progress;
@@ -51,6 +52,8 @@ pub(crate) struct FileStep {
     pub(crate) folder: Arc<Folder>,
     /// What the walk saw.
     pub(crate) stat: FileStat,
+    /// Its page map as of the last backup, if the vault has all that it names.
+    pub(crate) before: Option<MapName>,
 }
 
 /// How to walk.
@@ -188,6 +191,7 @@ impl Walk {
                 entry,
                 folder,
                 stat,
+                before: None,
             }));
         }
         if kind == EntryKind::Symlink {

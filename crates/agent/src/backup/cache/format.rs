@@ -16,6 +16,7 @@ use minicbor::{Decode, Encode};
 
 use crate::backup::content::FileContent;
 use crate::backup::metadata::StatKey;
+use crate::backup::pages::maps::MapName;
 
 /// First bytes of a cache file; the last of them is the version of this layout.
 pub(crate) const MARK: [u8; 16] = *b"holdfast cache\n\x01";
@@ -72,6 +73,9 @@ pub(crate) struct CachedFile {
     pub(crate) content: FileContent,
     #[n(2)]
     pub(crate) xattrs: Option<Vec<Xattr>>,
+    /// Its page map, if it is a page source.
+    #[n(3)]
+    pub(crate) pages: Option<MapName>,
 }
 
 /// What the whole is.

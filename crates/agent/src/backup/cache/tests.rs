@@ -1,7 +1,9 @@
 //! The cache's file by itself: many blocks, both ways; every kind of damage.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use holdfast_context::Context;
 use holdfast_format::tree::Xattr;
 use holdfast_format::{ChunkId, VaultId};
 
@@ -10,6 +12,7 @@ use super::reader::{CacheReader, CacheRecord, Cached, Unusable};
 use super::writer::CacheWriter;
 use crate::backup::content::{FileContent, NamedPiece};
 use crate::backup::metadata::{Moment, StatKey};
+use crate::backup::pages::maps::PageMaps;
 use crate::backup::testing::{cache, keys};
 
 fn identity() -> Identity {
@@ -27,6 +30,7 @@ fn file(number: u64) -> CachedFile {
         len: 1 + n,
     };
     CachedFile {
+        pages: None,
         key: StatKey {
             size: number,
             mtime: time,
@@ -59,7 +63,8 @@ fn key(directory: u64, name: &str) -> Vec<u8> {
 
 /// Writes 5000 directories of two files each, some without a node.
 fn write(path: &Path) -> Vec<CacheRecord> {
-    let mut writer = CacheWriter::create(path, &identity(), [5; 16])
+    let maps = Arc::new(PageMaps::beside(path, &keys("vault"), &Context::system()));
+    let mut writer = CacheWriter::create(path, &identity(), [5; 16], maps)
         .unwrap()
         .unwrap();
     let mut records = Vec::new();

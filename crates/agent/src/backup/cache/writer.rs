@@ -3,10 +3,12 @@
 //! State: the open block, slots to be written, two files. A lock on the new file keeps a second run of the same
 //! source from writing into it; that run then writes none. Whatever fails here costs the next run time, nothing else.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use holdfast_format::ChunkId;
 use minicbor::Encode;
@@ -17,6 +19,7 @@ use super::format::{
     checked_head, checksum,
 };
 use crate::backup::limits::CACHE_BLOCK_BYTES;
+use crate::backup::pages::maps::{MapName, PageMaps};
 
 /// A cache being written.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ impl CacheWriter {
         path: &Path,
         identity: &Identity,
         nonce: [u8; 16],
+        maps: Arc<PageMaps>,
     ) -> io::Result<Option<Self>> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -68,6 +72,8 @@ impl CacheWriter {
                     lock: file.try_clone()?,
                     new,
                     place: path.to_owned(),
+                    maps,
+                    named: HashSet::new(),
                 }),
             },
             file,
@@ -97,6 +103,9 @@ impl CacheWriter {
 
     /// Adds a file.
     pub(crate) fn add_file(&mut self, key: &[u8], file: CachedFile) {
+        if let Some(written) = &mut self.pending.written {
+            written.named.extend(file.pages);
+        }
         self.add(key, Some(file));
     }
 
@@ -218,6 +227,9 @@ struct Written {
     lock: File,
     new: PathBuf,
     place: PathBuf,
+    maps: Arc<PageMaps>,
+    /// The page maps that it names.
+    named: HashSet<MapName>,
 }
 
 impl PendingCache {
@@ -231,7 +243,10 @@ impl PendingCache {
             // ORDER: only after the commit. A cache of a snapshot that was not committed would name chunks that
             // nothing holds, under a top node whose being known says nothing about them.
             std::fs::rename(&written.new, &written.place)
+                // ORDER: the maps that the last cache names go after it.
+                .map(|()| written.maps.keep_only(&written.named))
         } else {
+            written.maps.discard();
             std::fs::remove_file(&written.new)
         };
         if let Err(error) = result {
@@ -243,7 +258,8 @@ impl PendingCache {
 impl Drop for PendingCache {
     fn drop(&mut self) {
         if let Some(written) = self.written.take() {
-            // Best effort: a leftover is written over by the next run.
+            // Best effort: a leftover is written over, and maps without a name removed, by the next run.
+            written.maps.discard();
             let _ = std::fs::remove_file(&written.new);
         }
     }

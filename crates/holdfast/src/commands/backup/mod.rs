@@ -45,6 +45,10 @@ pub(crate) struct BackupArgs {
     /// Read every file, also those that look unchanged
     #[arg(long)]
     no_cache: bool,
+    /// Store only changed pages of large files, which are made of pages of this size, 4KiB to 64KiB; PostgreSQL's and InnoDB's
+    /// files are recognised without
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["stdin", "command"])]
+    page_size: Option<Size>,
     /// Back up standard input, as one file
     #[arg(long, conflicts_with_all = ["command", "paths"])]
     stdin: bool,

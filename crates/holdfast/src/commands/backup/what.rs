@@ -9,9 +9,11 @@ use holdfast_agent::backup::{
     BackupResult, CacheOptions, CommandOptions, Excludes, FilesOptions, Progress, StreamOptions,
     backup_command, backup_files, backup_stdin, host_name,
 };
+use holdfast_format::page::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
 use holdfast_format::{Bundle, ScopeKeys, SourceName};
 
 use super::{BackupArgs, shell};
+use crate::args::Size;
 use crate::call::Call;
 use crate::failure::{Failure, Outcome};
 use crate::{folders, output};
@@ -70,6 +72,7 @@ impl What {
             exclude_caches: args.exclude_caches,
             one_file_system: args.one_file_system,
             host: host_name(),
+            page_bytes: args.page_size.map(page_bytes).transpose()?,
             cache: (!args.no_cache).then_some(cache),
         }))
     }
@@ -151,6 +154,18 @@ fn stream(args: &BackupArgs) -> Outcome<What> {
         ));
     }
     Ok(What::Stdin(options))
+}
+
+/// The length of pages, if files can have such.
+fn page_bytes(size: Size) -> Outcome<usize> {
+    let bytes = usize::try_from(size.0).unwrap_or(usize::MAX);
+    match (PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&bytes) && bytes.is_power_of_two() {
+        true => Ok(bytes),
+        false => Err(Failure::usage(
+            format!("pages of {bytes} bytes are not known"),
+            "give --page-size 4KiB, 8KiB, 16KiB, 32KiB or 64KiB, as the database has them",
+        )),
+    }
 }
 
 fn excludes(args: &BackupArgs) -> Outcome<Excludes> {
