@@ -6,6 +6,7 @@
 mod bucket;
 pub mod conformance;
 mod counters;
+pub mod direct;
 mod error;
 pub mod fault;
 mod file;

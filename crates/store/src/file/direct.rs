@@ -9,14 +9,10 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
 
 use bytes::Bytes;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
 
-/// Offsets, lengths and addresses are multiples of this: no disk has larger sectors.
-const ALIGNMENT: usize = 4096;
+use crate::direct::{ALIGNMENT, Aligned, is_refusal, set_direct};
 
 /// How many bytes one write takes: fewer cost more turns to the disk, more are no faster.
 const WRITE_BYTES: usize = 4 << 20;
@@ -26,7 +22,7 @@ pub(super) fn write_parts(file: &File, parts: &[Bytes], written: impl Fn(u64)) -
     let mut writer = DirectWriter {
         file,
         is_direct: set_direct(file, true).is_ok(),
-        buffer: Aligned::new(),
+        buffer: Aligned::new(WRITE_BYTES),
         filled: 0,
         written,
     };
@@ -34,12 +30,6 @@ pub(super) fn write_parts(file: &File, parts: &[Bytes], written: impl Fn(u64)) -
         writer.add(part)?;
     }
     writer.finish()
-}
-
-fn set_direct(file: &File, is_direct: bool) -> rustix::io::Result<()> {
-    let mut flags = fcntl_getfl(file.as_fd())?;
-    flags.set(OFlags::DIRECT, is_direct);
-    fcntl_setfl(file.as_fd(), flags)
 }
 
 struct DirectWriter<'f, W> {
@@ -107,30 +97,6 @@ impl<W: Fn(u64)> DirectWriter<'_, W> {
             self.is_direct = false;
         }
         Ok(())
-    }
-}
-
-fn is_refusal(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::INVAL | Errno::OPNOTSUPP))
-}
-
-/// Memory that begins at a multiple of [`ALIGNMENT`].
-struct Aligned {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Aligned {
-    fn new() -> Self {
-        let memory = vec![0; WRITE_BYTES + ALIGNMENT];
-        // Were it unaligned after all, the first write would be refused, and go through the cache.
-        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { memory, start }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + WRITE_BYTES]
     }
 }
 

@@ -11,10 +11,13 @@ use holdfast_format::PageHash;
 
 use super::map::MapWriter;
 use super::maps::{MapName, PageMaps};
-use super::region::{MappedRegion, REGION_BYTES};
+use super::region::MappedRegion;
 use crate::backup::content::{ContentBuilder, FileContent, NamedPiece};
 use crate::backup::pipeline::Pipeline;
 use crate::error::Result;
+
+/// Changed pages are gathered into chunks of so many bytes. Each is fetched whole by whoever restores one page of it.
+const GATHERED_BYTES: usize = 256 << 10;
 
 /// So many regions wait at most: a GiB of a file in which hardly anything changed.
 const WAITING_MAX: usize = 1024;
@@ -80,7 +83,7 @@ impl Layer {
             }
         }
         self.waiting.push_back(region);
-        let is_due = self.gathered.len() >= REGION_BYTES || self.waiting.len() >= WAITING_MAX;
+        let is_due = self.gathered.len() >= GATHERED_BYTES || self.waiting.len() >= WAITING_MAX;
         if is_due && !self.gathered.is_empty() {
             self.close().await?;
         }

@@ -153,3 +153,45 @@ async fn many_directories_with_few_files_each() {
     let calls = builder.source.calls.load(Ordering::SeqCst);
     assert!(calls < 700, "{calls}");
 }
+
+#[tokio::test]
+async fn a_chunk_whose_pieces_lie_all_over_a_file_is_fetched_once() {
+    const PAGE: usize = 8 << 10;
+    const REGION: usize = 1 << 20;
+    let builder = Builder::new();
+    let (homes, gathered) = (noise(1, 40 * REGION), noise(2, 40 * PAGE));
+    let mut refs = vec![builder.data(&gathered)];
+    let (mut pieces, mut want) = (Vec::new(), homes.clone());
+    let mut piece = |chunk: usize, offset: usize, len: usize| {
+        pieces.push(holdfast_format::tree::Piece {
+            chunk: Some(chunk as u32),
+            offset: offset as u64,
+            len: len as u64,
+        });
+    };
+    for n in 0..40 {
+        refs.push(builder.data(&homes[n * REGION..(n + 1) * REGION]));
+        // One page of each region lies in the chunk that all share, the last one of the file in front.
+        let (page, from) = (n * 3 % 128, 39 - n);
+        if page > 0 {
+            piece(n + 1, 0, page * PAGE);
+        }
+        piece(0, from * PAGE, PAGE);
+        piece(n + 1, (page + 1) * PAGE, REGION - (page + 1) * PAGE);
+        want[n * REGION + page * PAGE..][..PAGE].copy_from_slice(&gathered[from * PAGE..][..PAGE]);
+    }
+    let root = builder.snapshot(vec![builder.file_of_pieces("file", pieces, refs)]);
+    for is_fresh in [true, false] {
+        let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut options = into(scratch.path());
+        if !is_fresh {
+            std::fs::write(scratch.path().join("file"), noise(3, 10 * REGION + 5)).unwrap();
+            options = super::delta_into(scratch.path());
+        }
+        builder.source.reset_counts();
+        let result = run(&builder, root, &options).await.unwrap();
+        assert!(result.complete(), "{result:?}");
+        assert!(std::fs::read(scratch.path().join("file")).unwrap() == want);
+        assert_eq!(builder.source.data_fetched.load(Ordering::SeqCst), 41);
+    }
+}

@@ -247,6 +247,8 @@ fn write_group(
     group: &mut [Piece],
     fetched: &HashMap<ChunkId, std::result::Result<Fetched, Loss>>,
 ) {
+    // What follows each other in the file is written in one go, in whichever order its chunks were asked for.
+    group.sort_by_key(|piece| piece.at);
     // ORDER: every chunk of the group is looked at before any byte is written, so that a file that is changed in place
     // is not touched for a batch that cannot be completed.
     let mut sources = Vec::with_capacity(group.len());
@@ -276,10 +278,66 @@ fn write_group(
         }
     };
     let in_place = matches!(base, Base::InPlace(..));
+    let mut stretch = Stretch::default();
     for (piece, bytes) in group.iter().zip(sources) {
-        if let Err(errno) = piece.write(run, job, bytes, keeps, in_place) {
+        let written = piece.write(run, job, bytes, keeps, in_place, &mut stretch);
+        if let Err(errno) = written {
             return job.refuse(run, "it could not be written", errno);
         }
+    }
+    if let Err(errno) = stretch.write(run, job) {
+        job.refuse(run, "it could not be written", errno);
+    }
+}
+
+/// Bytes that follow each other in a file, to be written in one go.
+#[derive(Debug, Default)]
+struct Stretch {
+    at: u64,
+    len: u64,
+    parts: Vec<Bytes>,
+    /// What is told when they are written.
+    done: Vec<(Done, u64)>,
+}
+
+impl Stretch {
+    /// Adds bytes; what does not go before them is written first.
+    fn add(
+        &mut self,
+        run: &Run,
+        job: &FileJob,
+        at: u64,
+        bytes: Bytes,
+        done: Done,
+    ) -> rustix::io::Result<()> {
+        if at != self.at + self.len {
+            self.write(run, job)?;
+            self.at = at;
+        }
+        self.len += bytes.len() as u64;
+        self.done.push((done, bytes.len() as u64));
+        self.parts.push(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, run: &Run, job: &FileJob) -> rustix::io::Result<()> {
+        let Self {
+            at,
+            len,
+            parts,
+            done,
+        } = std::mem::take(self);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        job.out(run)?
+            .write(&run.buffers, &parts, at)
+            .map_err(|e| rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO))?;
+        for (how, bytes) in done {
+            job.done(run, how, bytes);
+        }
+        self.at = at + len;
+        Ok(())
     }
 }
 
@@ -314,12 +372,13 @@ impl Piece {
         bytes: Option<Bytes>,
         keeps: bool,
         in_place: bool,
+        stretch: &mut Stretch,
     ) -> rustix::io::Result<()> {
         let len = self.extent.len;
         let same = self.same == Some(true);
         if self.extent.chunk.is_none() {
             if in_place && !same {
-                hole::punch(&*job.out(run)?, self.at, len)?;
+                hole::punch(job.out(run)?.file(), self.at, len)?;
             } else if !in_place && !keeps {
                 // A hole writes nothing: without a file begun for it, what stands there would be taken for right.
                 job.out(run)?;
@@ -334,11 +393,8 @@ impl Piece {
         let Some(bytes) = bytes else {
             return Err(rustix::io::Errno::INVAL);
         };
-        let out = job.out(run)?;
-        out.write_all_at(&bytes, self.at)
-            .map_err(|e| rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO))?;
         // What was copied from the file that stood there was kept, though under another inode.
-        job.done(run, if same { Done::Kept } else { Done::Written }, len);
-        Ok(())
+        let done = if same { Done::Kept } else { Done::Written };
+        stretch.add(run, job, self.at, bytes, done)
     }
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, Result};
 
+use super::direct::Out;
 use super::level::{self, Level};
 use super::links::{Settled, settle};
 use super::local::{Stat, create_file, open_file, rename, stat_at, stat_fd, unlink};
@@ -50,7 +51,7 @@ pub(super) struct FileJob {
 struct State {
     base: Option<Base>,
     /// Where bytes are written, once any is.
-    out: Option<Arc<File>>,
+    out: Option<Arc<Out>>,
     /// Whether anything of the file under its real name was changed.
     dirty: bool,
 }
@@ -210,7 +211,7 @@ impl FileJob {
     }
 
     /// Where its bytes are written; made ready at the first call.
-    pub(super) fn out(&self, run: &Run) -> Result<Arc<File>> {
+    pub(super) fn out(&self, run: &Run) -> Result<Arc<Out>> {
         let base = self.base(run)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(out) = &state.out {
@@ -240,7 +241,9 @@ impl FileJob {
                 created => created?,
             },
         };
-        Ok(state.out.insert(Arc::new(File::from(out))).clone())
+        let is_large = self.spans.load(Ordering::SeqCst);
+        let out = Out::new(File::from(out), is_large);
+        Ok(state.out.insert(out).clone())
     }
 
     /// Completes it: everything is done with it and nobody else holds it.
@@ -271,14 +274,13 @@ impl FileJob {
                 stat.identity
             }
             Base::InPlace(file, stat, place) => {
-                let file = if stat.size == size && untouched {
-                    file.clone()
+                if stat.size == size && untouched {
+                    self.set_metadata(run, file, Before::Any);
                 } else {
                     let out = self.out(run)?;
-                    rustix::fs::ftruncate(&out, size)?;
-                    out
-                };
-                self.set_metadata(run, &file, Before::Any);
+                    rustix::fs::ftruncate(out.file(), size)?;
+                    self.set_metadata(run, out.file(), Before::Any);
+                }
                 if *place == Where::Temporary {
                     self.move_into_place(run)?;
                 }
@@ -287,15 +289,15 @@ impl FileJob {
             _ => {
                 let out = self.out(run)?;
                 if holes > 0 {
-                    rustix::fs::ftruncate(&out, size)?;
+                    rustix::fs::ftruncate(out.file(), size)?;
                 }
                 let before = if self.level.gives_acl {
                     Before::Any
                 } else {
                     Before::New
                 };
-                self.set_metadata(run, &out, before);
-                let identity = stat_fd(&out)?.identity;
+                self.set_metadata(run, out.file(), before);
+                let identity = stat_fd(out.file())?.identity;
                 self.move_into_place(run)?;
                 identity
             }

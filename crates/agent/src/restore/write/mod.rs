@@ -11,6 +11,7 @@
 //! exception is told in `file.rs`. Run again, a restore that was interrupted goes on.
 
 mod batch;
+mod direct;
 mod file;
 mod hole;
 mod level;
@@ -22,7 +23,7 @@ mod place;
 mod run;
 mod target;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::batch::{BATCH_BYTES, Batch};
+use self::direct::Buffers;
 use self::file::{Done, Failure, FileJob};
 use self::level::Level;
 use self::links::{Links, Waiting};
@@ -42,7 +44,7 @@ use self::run::Run;
 use self::target::Target;
 use super::extents::ExtentReader;
 use super::flaw::Trouble;
-use super::item::Item;
+use super::item::{Extent, Item};
 use super::path::shown;
 use super::progress::RestoreProgress;
 use super::report::{Report, RestoreResult};
@@ -59,6 +61,9 @@ const _: () = assert!(BATCHES_MAX as u64 * BATCH_BYTES <= 64 << 20);
 
 /// How many entries are put into place in one go.
 const PLACED_AT_ONCE: usize = 128;
+
+/// So many pieces of a file are looked at for others of the same chunk.
+const WINDOW_PIECES: usize = 1 << 16;
 
 /// How many directories on the way down keep their descriptors open.
 const OPEN_LEVELS: usize = 64;
@@ -139,6 +144,7 @@ pub async fn restore(
         is_root: rustix::process::geteuid().is_root(),
         owners: Owners::new(options.owner),
         links: Links::default(),
+        buffers: Buffers::default(),
         report: Report::default(),
         progress,
         stop: cancel.child_token(),
@@ -385,18 +391,18 @@ impl Writer {
         planned
     }
 
-    /// Cuts a file into pieces.
+    /// Cuts a file into pieces. Those of one chunk come together, so that it is fetched once, wherever in the file they lie.
     async fn plan(&mut self, job: &Arc<FileJob>) -> Result<()> {
         let run = self.run.clone();
         let mut extents = ExtentReader::new(&job.item);
+        let (mut window, mut is_begun) = (Vec::new(), false);
         loop {
             if run.stopped() || job.has_failed() {
                 job.fail(Failure::Stopped);
                 return Ok(());
             }
-            let (at, extent) = match extents.next(&run.nodes).await {
-                Ok(Some(found)) => found,
-                Ok(None) => return Ok(()),
+            let found = match extents.next(&run.nodes).await {
+                Ok(found) => found,
                 Err(Trouble::Flawed(flaw)) => {
                     job.fail(Failure::Lost(flaw));
                     return Ok(());
@@ -406,17 +412,38 @@ impl Writer {
                     return Err(error);
                 }
             };
-            if extent.chunk.is_none() && !run.may_exist {
-                job.done(&run, Done::Hole, extent.len);
-                continue;
-            }
-            if self.batch.is_full_for(&extent) {
-                if at > 0 {
-                    job.set_spans();
+            let is_last = found.is_none();
+            match found {
+                Some((_, extent)) if extent.chunk.is_none() && !run.may_exist => {
+                    job.done(&run, Done::Hole, extent.len);
                 }
-                self.send_batch().await?;
+                found => window.extend(found),
             }
-            self.batch.push(job, at, extent);
+            if is_last || window.len() >= WINDOW_PIECES {
+                let pieces = together(std::mem::take(&mut window));
+                for group in pieces.chunk_by(|(_, one), (_, next)| one.chunk == next.chunk) {
+                    // All of it fits, or none: else the chunk would be fetched for two batches.
+                    let end = group.iter().map(|(_, extent)| extent.end_in_chunk()).max();
+                    let mut first = Extent {
+                        offset: 0,
+                        len: end.unwrap_or(0),
+                        chunk: group[0].1.chunk,
+                    };
+                    for (at, extent) in group {
+                        if self.batch.is_full_for(&first) {
+                            if is_begun || !is_last || *at > 0 {
+                                job.set_spans();
+                            }
+                            self.send_batch().await?;
+                        }
+                        self.batch.push(job, *at, *extent);
+                        (first, is_begun) = (*extent, true);
+                    }
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
@@ -474,6 +501,22 @@ impl Writer {
         self.entries.clear();
         self.frames.clear();
     }
+}
+
+/// The pieces of one chunk together, at the place of the first of them.
+fn together(mut pieces: Vec<(u64, Extent)>) -> Vec<(u64, Extent)> {
+    let mut places = HashMap::with_capacity(pieces.len());
+    for (n, (_, extent)) in pieces.iter().enumerate() {
+        places.entry(extent.chunk).or_insert(n);
+    }
+    // A hole stays where it is.
+    let mut keyed: Vec<(usize, (u64, Extent))> = Vec::with_capacity(pieces.len());
+    for (n, piece) in pieces.drain(..).enumerate() {
+        let place = piece.1.chunk.map_or(n, |_| places[&piece.1.chunk]);
+        keyed.push((place, piece));
+    }
+    keyed.sort_by_key(|(place, _)| *place);
+    keyed.into_iter().map(|(_, piece)| piece).collect()
 }
 
 /// Holds a target as a running restore does.

@@ -11,6 +11,7 @@ use holdfast_format::{ChunkId, Hash, ScopeKeys};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::direct::Buffers;
 use super::level::KeptOpen;
 use super::links::Links;
 use super::owner::Owners;
@@ -47,6 +48,7 @@ pub(super) struct Run {
     pub(super) is_root: bool,
     pub(super) owners: Owners,
     pub(super) links: Links,
+    pub(super) buffers: Buffers,
     pub(super) report: Report,
     pub(super) progress: Arc<RestoreProgress>,
     /// Set when the caller cancels, and when something fails that ends the whole restore.
