@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use holdfast_agent::direct::DirectVault;
-use holdfast_agent::restore::{RestoreProgress, VerifyDepth, verify};
+use holdfast_agent::restore::{ChunksRead, RestoreProgress, VerifyDepth, verify};
 use holdfast_context::Context;
 use holdfast_format::{Bundle, Identity, SiteName, Slot};
 use holdfast_store::{SiteOptions, open_for_reading};
@@ -169,6 +169,7 @@ async fn the_library_reads_it() {
             vault.source(&snapshot.scope),
             snapshot.root_id,
             depth,
+            &mut ChunksRead::default(),
             CancellationToken::new(),
             Arc::new(RestoreProgress::default()),
         )

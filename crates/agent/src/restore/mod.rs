@@ -35,5 +35,5 @@ pub use report::{RestoreLoss, RestoreNote, RestoreProblem, RestoreResult};
 pub use select::{Reach, Selection};
 pub use stdout::dump;
 pub use tree::Tree;
-pub use verify::{Damaged, VerifyDepth, VerifyResult, verify};
+pub use verify::{ChunksRead, Damaged, VerifyDepth, VerifyResult, verify};
 pub use write::{OwnerMode, RestoreOptions, restore};

@@ -1,13 +1,13 @@
 //! Checks that a snapshot can be restored: all of its nodes, and all or a share of its data.
 //!
-//! Each distinct chunk is read once. State: 128 bits of the id of every chunk met so far and what is known of its
-//! length, at most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table grows); what comes beyond is not remembered
-//! and may be read more than once. Bytes under way are bounded as in a restore. If anything is found damaged, the nodes
+//! Each distinct chunk is read once, also where several snapshots are verified after each other. State: 128 bits of the id of every
+//! chunk met so far and what is known of its length, at most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table
+//! grows); what comes beyond is not remembered and may be read more than once. Bytes under way are bounded as in a restore. If anything is found damaged, the nodes
 //! are gone through a second time to name every path that it touches, also those whose subtree was met before.
 //!
 //! Which chunks a sample takes depends on their ids and the seed alone: the same seed takes the same ones again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -99,12 +99,21 @@ pub struct Damaged {
     pub flaw: Flaw,
 }
 
+/// What is known of data chunks: handed from one snapshot's verification to the next, which reads only what is new to it.
+#[derive(Debug, Default)]
+pub struct ChunksRead {
+    seen: HashMap<[u8; 16], Seen>,
+    /// Those that are damaged, and how.
+    bad: HashMap<ChunkId, Bad>,
+}
+
 /// Verifies. Damage is in the result; an error means that the verification did not come to its end.
 pub async fn verify(
     ctx: &Context,
     source: Arc<dyn ChunkSource>,
     root: ChunkId,
     depth: VerifyDepth,
+    read: &mut ChunksRead,
     cancel: CancellationToken,
     progress: Arc<RestoreProgress>,
 ) -> Result<VerifyResult> {
@@ -119,7 +128,7 @@ pub async fn verify(
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::Interrupted),
-        done = both_passes(ctx, source, root, depth, &progress) => done,
+        done = both_passes(ctx, source, root, depth, read, &progress) => done,
     }
 }
 
@@ -128,6 +137,7 @@ async fn both_passes(
     source: Arc<dyn ChunkSource>,
     root: ChunkId,
     depth: VerifyDepth,
+    read: &mut ChunksRead,
     progress: &RestoreProgress,
 ) -> Result<VerifyResult> {
     let tree = match Tree::open(source, root).await {
@@ -147,8 +157,9 @@ async fn both_passes(
         tree: &tree,
         depth,
         progress,
-        seen: HashMap::new(),
-        bad: HashMap::new(),
+        nodes: HashSet::new(),
+        read,
+        bad_here: HashSet::new(),
         node_flaws: 0,
         batch: Vec::new(),
         batch_bytes: 0,
@@ -158,7 +169,7 @@ async fn both_passes(
     verifier.read_all().await?;
     (verifier.result.nodes, _) = tree.nodes.totals();
     verifier.result.bytes_read += tree.nodes.totals().1;
-    if verifier.node_flaws > 0 || !verifier.bad.is_empty() {
+    if verifier.node_flaws > 0 || !verifier.bad_here.is_empty() {
         verifier.name_damaged().await?;
     }
     Ok(verifier.result)
@@ -181,10 +192,11 @@ struct Verifier<'a> {
     tree: &'a Tree,
     depth: VerifyDepth,
     progress: &'a RestoreProgress,
-    /// Chunks and nodes met so far.
-    seen: HashMap<[u8; 16], Seen>,
-    /// Data chunks that are damaged, and how.
-    bad: HashMap<ChunkId, Bad>,
+    /// Nodes met so far.
+    nodes: HashSet<[u8; 16]>,
+    read: &'a mut ChunksRead,
+    /// Damaged data chunks of this snapshot.
+    bad_here: HashSet<ChunkId>,
     node_flaws: u64,
     /// Chunks to be read next, each with the least length that it must have.
     batch: Vec<(ChunkId, u64)>,
@@ -286,17 +298,10 @@ impl Verifier<'_> {
 
     /// Whether a node was met before; from now on it was.
     fn met(&mut self, id: &ChunkId) -> bool {
-        if self.seen.contains_key(&key(id)) {
-            return true;
+        if self.nodes.len() < SEEN_MAX {
+            return !self.nodes.insert(key(id));
         }
-        self.remember(id, Seen::read(0));
-        false
-    }
-
-    fn remember(&mut self, id: &ChunkId, seen: Seen) {
-        if self.seen.len() < SEEN_MAX {
-            self.seen.insert(key(id), seen);
-        }
+        self.nodes.contains(&key(id))
     }
 
     async fn read_file(&mut self, item: &Item) -> Result<()> {
@@ -324,20 +329,29 @@ impl Verifier<'_> {
             return Ok(());
         };
         let end = extent.end_in_chunk();
-        if let Some(seen) = self.seen.get_mut(&key(&id)) {
+        let ChunksRead { seen, bad } = &mut *self.read;
+        if let Some(seen) = seen.get_mut(&key(&id)) {
             if seen.under_way() {
                 *seen = Seen::asked(seen.bytes().max(end));
             } else if seen.bytes() < end {
                 let len = seen.bytes();
-                self.bad.entry(id).or_insert(Bad::Short(len));
+                bad.entry(id).or_insert(Bad::Short(len));
+            }
+            if bad
+                .get(&id)
+                .is_some_and(|bad| bad.flaw_for(extent).is_some())
+            {
+                self.bad_here.insert(id);
             }
             return Ok(());
+        }
+        if seen.len() < SEEN_MAX {
+            seen.insert(key(&id), Seen::asked(end));
         }
         let full = self.batch_bytes + end > BATCH_BYTES || self.batch.len() >= CHUNKS_MAX;
         if full {
             self.send_batch().await?;
         }
-        self.remember(&id, Seen::asked(end));
         self.batch.push((id, end));
         self.batch_bytes += end;
         Ok(())
@@ -381,7 +395,7 @@ impl Verifier<'_> {
             .await
             .map_err(|e| Error::Bug(format!("a read ended: {e}")))??;
         for ((id, end), answer) in answers {
-            let seen = self.seen.get_mut(&key(&id));
+            let seen = self.read.seen.get_mut(&key(&id));
             let asked = seen.as_ref().map_or(0, |seen| seen.bytes()).max(end);
             let (len, bad) = match answer {
                 Ok(fetched) => {
@@ -401,7 +415,8 @@ impl Verifier<'_> {
                 *seen = Seen::read(len);
             }
             if let Some(bad) = bad {
-                self.bad.insert(id, bad);
+                self.read.bad.insert(id, bad);
+                self.bad_here.insert(id);
             }
         }
         Ok(())
@@ -409,7 +424,7 @@ impl Verifier<'_> {
 
     /// The second pass: names every path that something damaged touches. Reads nodes only.
     async fn name_damaged(&mut self) -> Result<()> {
-        self.result.chunks_damaged = self.bad.len() as u64;
+        self.result.chunks_damaged = self.bad_here.len() as u64;
         let mut walk = Walk::new(self.tree, Arc::new(Selection::all()));
         while let Some(event) = walk.next().await? {
             let flaw = match event {
@@ -431,7 +446,7 @@ impl Verifier<'_> {
             match extents.next(&self.tree.nodes).await {
                 Ok(None) => return Ok(None),
                 Ok(Some((_, extent))) => {
-                    let bad = extent.chunk.and_then(|id| self.bad.get(&id));
+                    let bad = extent.chunk.and_then(|id| self.read.bad.get(&id));
                     if let Some(flaw) = bad.and_then(|bad| bad.flaw_for(&extent)) {
                         return Ok(Some(flaw));
                     }

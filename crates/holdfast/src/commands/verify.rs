@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use holdfast_agent::client::{Admin, Finding, SnapshotInfo, VerifyOptions, VerifyStep};
-use holdfast_agent::restore::{RestoreProgress, VerifyDepth, VerifyResult, verify};
+use holdfast_agent::restore::{ChunksRead, RestoreProgress, VerifyDepth, VerifyResult, verify};
 use serde::Serialize;
 
 use crate::args::{IdentityArgs, InVault, OfSource, Sampling, SnapshotName};
@@ -98,8 +98,9 @@ pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
     if let Some(identity) = identity {
         let open = Reader::open(call, identity, &args.vault.vault, args.site.clone());
         let reader = call.unless_interrupted(open).await?;
+        let mut read = ChunksRead::default();
         for info in chosen(&reader, &args)? {
-            let one = snapshot(call, &args, &reader, &info).await?;
+            let one = snapshot(call, &args, &reader, &info, &mut read).await?;
             report.snapshots.push(one);
         }
     }
@@ -222,6 +223,7 @@ async fn snapshot(
     args: &VerifyArgs,
     reader: &Reader<'_>,
     info: &SnapshotInfo,
+    read: &mut ChunksRead,
 ) -> Outcome<SnapshotReport> {
     let depth = match args.read_data {
         None => VerifyDepth::Nodes,
@@ -238,6 +240,7 @@ async fn snapshot(
         Arc::clone(&source) as _,
         info.root,
         depth,
+        read,
         call.cancel.clone(),
         progress,
     )

@@ -11,8 +11,8 @@ use super::build::{Builder, Made, entry, noise};
 use super::open;
 use crate::error::{Error, Result};
 use crate::restore::{
-    Change, FindOptions, Listing, VerifyDepth, VerifyResult, diff, dump, find, list, mode_text,
-    shown, verify,
+    Change, ChunksRead, FindOptions, Listing, VerifyDepth, VerifyResult, diff, dump, find, list,
+    mode_text, shown, verify,
 };
 
 fn sample(builder: &Builder) -> ChunkId {
@@ -318,6 +318,15 @@ async fn dumps_are_in_order_and_never_wrong() {
 }
 
 async fn verified(builder: &Builder, root: ChunkId, depth: VerifyDepth) -> VerifyResult {
+    verified_after(builder, root, depth, &mut ChunksRead::default()).await
+}
+
+async fn verified_after(
+    builder: &Builder,
+    root: ChunkId,
+    depth: VerifyDepth,
+    read: &mut ChunksRead,
+) -> VerifyResult {
     let source = builder.source.clone();
     let ctx = Context::system();
     verify(
@@ -325,11 +334,53 @@ async fn verified(builder: &Builder, root: ChunkId, depth: VerifyDepth) -> Verif
         source,
         root,
         depth,
+        read,
         Default::default(),
         Default::default(),
     )
     .await
     .unwrap()
+}
+
+#[tokio::test]
+async fn what_snapshots_share_is_read_once_and_its_damage_is_told_of_each() {
+    let builder = Builder::new();
+    let (shared, own) = (noise(1, 300_000), noise(2, 100_000));
+    let one = builder.snapshot(vec![builder.file("shared", &shared)]);
+    let other = builder.snapshot(vec![
+        builder.file("own", &own),
+        builder.file("shared too", &shared),
+    ]);
+    let mut read = ChunksRead::default();
+    assert!(
+        verified_after(&builder, one, ALL, &mut read)
+            .await
+            .complete()
+    );
+    builder.source.reset_counts();
+    let result = verified_after(&builder, other, ALL, &mut read).await;
+    assert!(result.complete());
+    let fetched = || {
+        builder
+            .source
+            .data_fetched
+            .load(std::sync::atomic::Ordering::SeqCst)
+    };
+    let chunks_own = own.len().div_ceil(builder.chunk_len) as u64;
+    assert_eq!((fetched(), result.chunks), (chunks_own, chunks_own));
+    // Damage is found once, and told of both.
+    builder
+        .source
+        .lose(builder.keys.data_id(&shared[..builder.chunk_len]));
+    let mut read = ChunksRead::default();
+    for (root, path) in [(one, "/shared"), (other, "/shared too")] {
+        let result = verified_after(&builder, root, ALL, &mut read).await;
+        assert_eq!((result.chunks_damaged, result.damaged_count), (1, 1));
+        assert_eq!(result.damaged[0].path.0, path.as_bytes());
+    }
+    let clean = builder.snapshot(vec![builder.file("own", &own)]);
+    let result = verified_after(&builder, clean, ALL, &mut read).await;
+    assert!(result.complete(), "{result:?}");
 }
 
 const ALL: VerifyDepth = VerifyDepth::Data {
