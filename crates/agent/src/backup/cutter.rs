@@ -36,12 +36,15 @@ const DECISION_BYTES: usize = 64;
 /// So many places are filtered in one go.
 const BLOCK: usize = 64;
 
+/// Words in a row of a block.
+const ROW: usize = BLOCK / 4;
+
 /// What must be there to filter a block: its places, and what the last window has beyond the first one.
 const BLOCK_BYTES: usize = BLOCK + FILTER_BYTES - 1;
 
 /// Finds cut points with one scope's secrets.
 #[derive(Clone)]
-pub(crate) struct Cutter {
+pub struct Cutter {
     keys: CutKeys,
 }
 
@@ -53,7 +56,7 @@ impl std::fmt::Debug for Cutter {
 
 impl Cutter {
     /// The cutter of one scope.
-    pub(crate) fn new(keys: &ScopeKeys) -> Self {
+    pub fn new(keys: &ScopeKeys) -> Self {
         Self {
             keys: keys.cut_keys(),
         }
@@ -61,7 +64,7 @@ impl Cutter {
 
     /// Length of the first chunk of `data`, or `None` where more bytes must be seen first. `last` says that none
     /// follow.
-    pub(crate) fn cut(&self, data: &[u8], last: bool) -> Option<usize> {
+    pub fn cut(&self, data: &[u8], last: bool) -> Option<usize> {
         let limit = data.len().min(CUT_BYTES_MAX);
         let mut from = CUT_BYTES_MIN;
         // The last window that was decided on: where content repeats itself, so do the candidates.
@@ -156,33 +159,42 @@ fn first_of_blocks_avx2(keys: &CutKeys, data: &[u8]) -> Scanned {
     first_of_blocks(keys, data)
 }
 
-/// Written for the compiler to make vectors of: the words of four neighbouring offsets are four rows of a block, each a
-/// load from memory.
+/// Written for the compiler to make vectors of: the words at four neighbouring offsets are four rows of a block, each of them three
+/// loads from memory that follow one another.
 #[inline(always)]
 fn first_of_blocks(keys: &CutKeys, data: &[u8]) -> Scanned {
     let mut at = 0;
     while let Some(block) = data[at..].first_chunk::<BLOCK_BYTES>() {
-        let mut rows = [[false; BLOCK / 4]; 4];
-        let mut any = false;
+        let mut rows = [[0; ROW]; 4];
+        let mut any = 0;
         for (offset, row) in rows.iter_mut().enumerate() {
+            let words = [
+                words(block, offset),
+                words(block, offset + 4),
+                words(block, offset + 8),
+            ];
             for (n, passed) in row.iter_mut().enumerate() {
-                let at = offset + 4 * n;
-                *passed = passes(
-                    keys,
-                    word(block, at),
-                    word(block, at + 4),
-                    word(block, at + 8),
-                );
+                *passed = u32::from(passes(keys, words[0][n], words[1][n], words[2][n]));
                 any |= *passed;
             }
         }
-        if any {
-            let first = (0..BLOCK).find(|at| rows[at % 4][at / 4]);
+        if any != 0 {
+            let first = (0..BLOCK).find(|at| rows[at % 4][at / 4] != 0);
             return Scanned::Found(at + first.unwrap_or(0));
         }
         at += BLOCK;
     }
     Scanned::None(at)
+}
+
+/// The words of a block from an offset on.
+#[inline(always)]
+fn words(block: &[u8; BLOCK_BYTES], offset: usize) -> [u32; ROW] {
+    let mut words = [0; ROW];
+    for (word, bytes) in words.iter_mut().zip(block[offset..].as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
 }
 
 #[inline(always)]
