@@ -54,6 +54,7 @@ mod tests;
 pub use cache::{CacheOptions, PendingCache};
 pub use command::{CommandOptions, OnStderr};
 pub use counting::{CountingSink, Counts};
+pub use cutter::Cutter;
 pub use exclude::{Excludes, ExcludesBuilder};
 pub use files::backup_files;
 pub use options::{BackupResult, FilesOptions, StreamOptions};
