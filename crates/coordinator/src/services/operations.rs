@@ -188,6 +188,13 @@ impl Service {
                 let id = slot.header.vault;
                 let lacks = failover::lacks(&self.node, id, &site, &plan).await?;
                 check_copy(&slot, &site, &lacks)?;
+                if !Accepted::Nothing.covers(&plan) {
+                    return Err(Error::Invalid(format!(
+                        "site {site} is brought back and follows, but did not become the primary: {} would be left behind \
+                         at {}; ask again once `holdfast status` says that nothing is lacking there",
+                        plan.left_behind, plan.from
+                    )));
+                }
                 failover::carry_out(&self.node, &slot, &site, &plan, Accepted::Nothing).await?
             }
             (true, None) => {
