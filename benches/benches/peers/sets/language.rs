@@ -10,10 +10,15 @@ const ONSETS: [&str; 20] = [
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ea", "io", "ou"];
 const CODAS: [&str; 10] = ["", "", "", "n", "r", "t", "s", "ck", "ng", "x"];
 
+/// How much more often small numbers are drawn: 1 is not at all.
+const EXPONENT: f64 = 1.5;
 /// Words that all projects have in common.
-const STEMS: u64 = 4000;
+const STEMS: u64 = 20_000;
 /// Identifiers of one project.
-const IDENTIFIERS: usize = 2500;
+const IDENTIFIERS: usize = 8000;
+/// A file has so many of its own at least, and one more for each so many bytes of it.
+const OWN_MIN: usize = 10;
+const OWN_EVERY: usize = 60;
 /// Statements; `@` is an identifier, `#` a number, `$` a type, `~` some words.
 const SHAPES: [&str; 16] = [
     "let @ = @.@(@);",
@@ -81,11 +86,15 @@ impl Language {
 
     /// Adds lines until the text is so long, or a little longer.
     pub(super) fn fill(&self, noise: &mut Noise, text: &mut String, length: usize) {
+        let count = OWN_MIN + length / OWN_EVERY;
+        let own: Vec<&str> = (0..count)
+            .map(|_| self.identifiers[noise.below(IDENTIFIERS as u64) as usize].as_str())
+            .collect();
         let mut depth = 1;
         while text.len() < length {
             (0..depth).for_each(|_| text.push_str("    "));
             let shape = SHAPES[frequent(noise, SHAPES.len() as u64) as usize];
-            self.statement(noise, text, shape);
+            self.statement(noise, text, shape, &own);
             text.push('\n');
             if shape.ends_with('{') && depth < 6 {
                 depth += 1;
@@ -97,9 +106,12 @@ impl Language {
         }
     }
 
-    fn statement(&self, noise: &mut Noise, text: &mut String, shape: &str) {
+    fn statement(&self, noise: &mut Noise, text: &mut String, shape: &str, own: &[&str]) {
         for letter in shape.chars() {
             match letter {
+                '@' if noise.below(5) > 0 => {
+                    text.push_str(own[frequent(noise, own.len() as u64) as usize])
+                }
                 '@' => text.push_str(pick(noise, &self.identifiers)),
                 '$' => text.push_str(pick(noise, &self.types)),
                 '#' => text.push_str(&frequent(noise, 100_000).to_string()),
@@ -120,10 +132,12 @@ fn pick<'a>(noise: &mut Noise, words: &'a [String]) -> &'a str {
     &words[frequent(noise, words.len() as u64) as usize]
 }
 
-/// A number below `end`, each about as often as its rank says (Zipf's law).
+/// A number below `end`, small ones more often, by a law like Zipf's with its exponent below 1: each file of a real tree has words of
+/// its own too.
 fn frequent(noise: &mut Noise, end: u64) -> u64 {
     let share = noise.below(1 << 32) as f64 / (1_u64 << 32) as f64;
-    ((end as f64).powf(share) as u64).clamp(1, end) - 1
+    let number = end as f64 * share.powf(EXPONENT);
+    (number as u64).min(end - 1)
 }
 
 /// The word of this number.
