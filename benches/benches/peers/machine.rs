@@ -7,6 +7,7 @@ use std::process::Command;
 use holdfast_tests::surroundings;
 
 use crate::holdfast;
+use crate::peer::Setting;
 use crate::peers::PEERS;
 use crate::settings::Settings;
 use crate::step::Step;
@@ -105,7 +106,7 @@ fn commands() {
                     "{} ({}): `{}`",
                     setting.of(peer),
                     setting.sets,
-                    setting.words.join(" ")
+                    words(setting)
                 )
             })
             .collect();
@@ -130,4 +131,12 @@ fn said(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().next().unwrap_or("says nothing").to_owned()
+}
+
+/// What is added to its commands.
+fn words(setting: &Setting) -> String {
+    match setting.words {
+        [] => "nothing".to_owned(),
+        words => words.join(" "),
+    }
 }

@@ -15,15 +15,48 @@ use crate::work::{Work, disk_bytes};
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) samples: Samples,
-    /// What failed, each with its tool and set.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: Vec<Failure>,
     /// Each set that was measured, its files and bytes.
     pub(crate) sets: Vec<(char, u64, u64)>,
+}
+
+/// A tool that did not come to its end on a set, or that is not there.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) tool: String,
+    /// `None`: on all of them.
+    pub(crate) set: Option<char>,
+    pub(crate) why: String,
+}
+
+impl Outcome {
+    /// Notes a failure, and says it at once.
+    pub(crate) fn fail(&mut self, tool: String, set: Option<char>, why: String) {
+        eprintln!("FAILED: {tool}: {why}");
+        self.failures.push(Failure { tool, set, why });
+    }
+
+    /// Whether a tool failed on a set.
+    pub(crate) fn has_failed(&self, tool: &str, letter: char) -> bool {
+        let is_it =
+            |failure: &Failure| failure.tool == tool && failure.set.is_none_or(|set| set == letter);
+        self.failures.iter().any(is_it)
+    }
 }
 
 /// Runs everything that is chosen.
 pub(crate) fn run(settings: &Settings, tools: &[Tool]) -> Outcome {
     let mut outcome = Outcome::default();
+    let (tools, absent): (Vec<Tool>, Vec<Tool>) = tools
+        .iter()
+        .partition(|tool| tool.is_there(&settings.peers));
+    for tool in absent {
+        outcome.fail(
+            tool.name(),
+            None,
+            "it is not there, and was not measured".into(),
+        );
+    }
     for letter in LETTERS
         .into_iter()
         .filter(|letter| settings.has_set(*letter))
@@ -36,9 +69,8 @@ pub(crate) fn run(settings: &Settings, tools: &[Tool]) -> Outcome {
                 let mut samples = Vec::new();
                 let ran = run_one(settings, *tool, &mut set, round, &mut samples);
                 if let Err(why) = ran {
-                    let failure = format!("{} on {letter}, round {round}: {why}", tool.name());
-                    eprintln!("FAILED: {failure}");
-                    outcome.failures.push(failure);
+                    let why = format!("round {round}: {why}");
+                    outcome.fail(tool.name(), Some(letter), why);
                 }
                 outcome.samples.0.append(&mut samples);
                 let raw = serde_json::to_vec_pretty(&outcome.samples.0).unwrap();

@@ -30,9 +30,15 @@ pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
         against_restic(outcome, &tool.name());
     }
     if !outcome.failures.is_empty() {
+        println!("\n## FAILED\n");
+    }
+    for failure in &outcome.failures {
+        let set = failure
+            .set
+            .map_or_else(|| "all sets".to_owned(), String::from);
         println!(
-            "\n## FAILED\n\n```text\n{}\n```",
-            outcome.failures.join("\n")
+            "- {} on {set}:\n\n```text\n{}\n```\n",
+            failure.tool, failure.why
         );
     }
 }
@@ -47,9 +53,13 @@ fn figures(outcome: &Outcome, tools: &[Tool], steps: &[Step], figure: Figure, di
             "---:|".repeat(steps.len())
         );
         for tool in tools.iter().filter(|tool| tool.is_for(*letter)) {
+            let absent = match outcome.has_failed(&tool.name(), *letter) {
+                true => "**failed**",
+                false => "–",
+            };
             let cells = steps.iter().map(|step| {
                 let median = outcome.samples.median(*letter, &tool.name(), *step, figure);
-                median.map_or_else(|| "–".to_owned(), |median| format!("{median:.digits$}"))
+                median.map_or_else(|| absent.to_owned(), |median| format!("{median:.digits$}"))
             });
             println!(
                 "| {} | {} |",
