@@ -18,11 +18,15 @@ mod sources;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) use change::{Change, Day};
 
 /// Raised when what is made changes, so that kept sets are made anew.
 const VERSION: &str = "1";
+
+/// Files that were changed so long ago are trusted by all tools.
+const SETTLED: Duration = Duration::from_secs(4);
 
 /// The letters of all sets.
 pub(crate) const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
@@ -65,9 +69,11 @@ impl Set {
         set
     }
 
-    /// Brings the source to its state of a day.
+    /// Brings the source to its state of a day, and lets that grow old: backup tools distrust a file that changed as they began, and
+    /// read it again the next time.
     pub(crate) fn turn_to(&mut self, day: Day) {
         self.change.turn_to(day);
+        std::thread::sleep(SETTLED);
     }
 
     /// How many files it has, and their bytes.
