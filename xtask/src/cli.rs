@@ -2,6 +2,7 @@
 //! their own. `tidy` reads it too, to check the `cargo xtask …` lines in the docs.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -32,6 +33,8 @@ pub(crate) enum Task {
     Sim(SimOptions),
     /// Run etcd, S3 servers, coordinators and agents under faults drawn from a seed, and check that nothing is lost.
     Chaos(ChaosOptions),
+    /// Build the release binary and measure with it.
+    Bench(BenchOptions),
     /// Check the rules that no compiler checks: dependency arrows, docs, file sizes and names.
     Tidy,
     /// Everything that a change has to pass: fmt, clippy, test, doc, deny, tidy.
@@ -103,6 +106,40 @@ pub(crate) struct ChaosOptions {
     /// How many runs, one after the other.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) runs: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchOptions {
+    #[command(subcommand)]
+    pub(crate) kind: BenchKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchKind {
+    /// Holdfast beside restic, rustic, BorgBackup and bupstash, which are installed first; prints tables and keeps them.
+    Peers(PeersOptions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PeersOptions {
+    /// Divide all sizes by this, to try the bench itself; the tables say so.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub(crate) smaller: u64,
+    /// How often each tool takes its turn.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: u64,
+    /// Only these tools: a name with all its settings (`restic`), or with one (`restic off`). All by default.
+    #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
+    pub(crate) tools: Vec<String>,
+    /// Only these data sets, of A, B, C and D.
+    #[arg(long, value_name = "SET,…", value_delimiter = ',')]
+    pub(crate) sets: Vec<String>,
+    /// Only these steps: first, unchanged, two, restore, verify, expire. What the others need is run all the same.
+    #[arg(long, value_name = "STEP,…", value_delimiter = ',')]
+    pub(crate) steps: Vec<String>,
+    /// Where data sets are kept and repositories are made, about 25 GB; below the target folder by default.
+    #[arg(long, value_name = "FOLDER", env = "HOLDFAST_BENCH_DATA")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -1,9 +1,10 @@
-//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `dev-cluster`, `demo`, `sim`, `chaos`, `tidy`, `ci`.
+//! What developers and CI run: `cargo xtask build`, `test`, `servers`, `dev-cluster`, `demo`, `sim`, `chaos`, `bench`, `tidy`, `ci`.
 //!
 //! This is the first thing that is built on a fresh machine, so it depends on little and on nothing
 //! that needs protoc. It installs what a step needs, starts the servers that tests talk to, and
 //! leaves nothing behind when it ends: neither after a failure nor after Ctrl-C.
 
+mod bench;
 mod cargo;
 mod chaos;
 mod ci;
@@ -14,6 +15,7 @@ mod interrupt;
 mod leftovers;
 mod node;
 mod packages;
+mod peers;
 mod program;
 mod protoc;
 mod python;
@@ -66,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Demo(options) => demo::run(&runner, &repository, &options),
         Task::Sim(options) => sim::run(&runner, &repository, &options),
         Task::Chaos(options) => chaos::run(&runner, &repository, &options),
+        Task::Bench(options) => bench::run(&runner, &repository, &options),
         Task::Tidy => tidy::run(&runner, &repository),
         Task::Ci(options) => ci::run(&runner, &repository, &options),
     }

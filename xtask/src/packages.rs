@@ -30,6 +30,21 @@ pub(crate) const SYSTEMD: &[&str] = &["systemd"];
 /// What checks metrics and alerts: `promtool`.
 pub(crate) const PROMETHEUS: &[&str] = &["prometheus"];
 
+/// What makes database pages for benches, with pgbench.
+pub(crate) const POSTGRESQL: &[&str] = &["postgresql", "postgresql-client"];
+/// What bupstash is built with.
+pub(crate) const BUPSTASH: &[&str] = &["libsodium-dev", "pkg-config"];
+/// What BorgBackup is built with.
+pub(crate) const BORG: &[&str] = &[
+    "libacl1-dev",
+    "liblz4-dev",
+    "libssl-dev",
+    "libxxhash-dev",
+    "libzstd-dev",
+    "pkg-config",
+    "python3-dev",
+];
+
 /// Keeps Debian from starting a server of its own as soon as its package is installed.
 const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
 const NO_SERVICES_MARK: &str = "# written by `cargo xtask`";

@@ -44,7 +44,7 @@ pub(crate) fn ensure(runner: &Runner, repository: &Repository) -> anyhow::Result
 }
 
 /// A Python that can make environments; on Debian that is a package of its own.
-fn find_base(runner: &Runner) -> anyhow::Result<PathBuf> {
+pub(crate) fn find_base(runner: &Runner) -> anyhow::Result<PathBuf> {
     let candidates = || {
         program::find("python3")
             .into_iter()

@@ -1,0 +1,161 @@
+//! The outcome as markdown tables.
+
+use crate::rounds::Outcome;
+use crate::sample::{Figure, MEMORY, SYNC};
+use crate::sets;
+use crate::step::Step;
+use crate::target::{Against, FIGURES, MEMORY_MAX, TARGETS, Target};
+use crate::tool::Tool;
+
+/// Prints all tables.
+pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
+    println!("\n## Data\n\n| set | what | files | MB |\n|---|---|---:|---:|");
+    for (letter, files, bytes) in &outcome.sets {
+        let mb = *bytes as f64 / 1e6;
+        println!(
+            "| {letter} | {} | {files} | {mb:.1} |",
+            sets::describe(*letter)
+        );
+    }
+    for (title, figure, digits) in FIGURES {
+        println!("\n## {title}");
+        figures(outcome, tools, &Step::ALL, figure, digits);
+    }
+    println!("\n## Seconds that a sync takes after the restore");
+    figures(outcome, tools, &[Step::Restore], SYNC, 2);
+    let (ours, peers): (Vec<Tool>, Vec<Tool>) = tools.iter().partition(|tool| tool.is_ours());
+    let peers: Vec<String> = peers.into_iter().map(Tool::name).collect();
+    for tool in ours {
+        targets(outcome, &tool.name(), &peers);
+        against_restic(outcome, &tool.name());
+    }
+    if !outcome.failures.is_empty() {
+        println!("\n## FAILED\n");
+    }
+    for failure in &outcome.failures {
+        let set = failure
+            .set
+            .map_or_else(|| "all sets".to_owned(), String::from);
+        println!(
+            "- {} on {set}:\n\n```text\n{}\n```\n",
+            failure.tool, failure.why
+        );
+    }
+}
+
+/// One figure: a table for each set, a line for each tool.
+fn figures(outcome: &Outcome, tools: &[Tool], steps: &[Step], figure: Figure, digits: usize) {
+    let titles: Vec<&str> = steps.iter().map(|step| step.title()).collect();
+    for (letter, ..) in &outcome.sets {
+        println!(
+            "\n| {letter} | {} |\n|---|{}",
+            titles.join(" | "),
+            "---:|".repeat(steps.len())
+        );
+        for tool in tools.iter().filter(|tool| tool.is_for(*letter)) {
+            let absent = match outcome.has_failed(&tool.name(), *letter) {
+                true => "**failed**",
+                false => "–",
+            };
+            let cells = steps.iter().map(|step| {
+                let median = outcome.samples.median(*letter, &tool.name(), *step, figure);
+                median.map_or_else(|| absent.to_owned(), |median| format!("{median:.digits$}"))
+            });
+            println!(
+                "| {} | {} |",
+                tool.name(),
+                cells.collect::<Vec<_>>().join(" | ")
+            );
+        }
+    }
+}
+
+/// One of ours beside what it is meant to reach.
+fn targets(outcome: &Outcome, ours: &str, peers: &[String]) {
+    println!("\n## {ours}, as a share of the peer that the target names (target)\n");
+    heading(outcome);
+    for target in &TARGETS {
+        let cells = outcome
+            .sets
+            .iter()
+            .map(|(letter, ..)| target_cell(outcome, ours, peers, target, *letter));
+        println!(
+            "| {} | {} |",
+            target.title,
+            cells.collect::<Vec<_>>().join(" | ")
+        );
+    }
+    let cells = outcome.sets.iter().map(|(letter, ..)| {
+        let peak = Step::ALL
+            .iter()
+            .filter_map(|step| outcome.samples.median(*letter, ours, *step, MEMORY))
+            .reduce(f64::max);
+        peak.map_or_else(
+            || "–".to_owned(),
+            |peak| format!("{peak:.0} MB ({MEMORY_MAX:.0}){}", missed(peak, MEMORY_MAX)),
+        )
+    });
+    println!(
+        "| most memory of a step | {} |",
+        cells.collect::<Vec<_>>().join(" | ")
+    );
+}
+
+fn target_cell(
+    outcome: &Outcome,
+    ours: &str,
+    peers: &[String],
+    target: &Target,
+    letter: char,
+) -> String {
+    let (at_most, against) = target.on(letter);
+    let samples = &outcome.samples;
+    let figure = target.what.of(samples, letter, ours);
+    let peer = target.what.peer(samples, letter, peers, against);
+    match (figure, peer) {
+        (Some(figure), Some((peer, other))) => {
+            let share = figure / other;
+            format!("{share:.2} of {peer} ({at_most}){}", missed(share, at_most))
+        }
+        _ => format!("– ({at_most})"),
+    }
+}
+
+fn missed(figure: f64, at_most: f64) -> &'static str {
+    if figure > at_most { " **missed**" } else { "" }
+}
+
+/// One of ours as a share of restic at its default.
+fn against_restic(outcome: &Outcome, ours: &str) {
+    println!("\n## {ours}, as a share of restic at its default\n");
+    heading(outcome);
+    for target in &TARGETS {
+        let cells = outcome.sets.iter().map(|(letter, ..)| {
+            let samples = &outcome.samples;
+            let figure = target.what.of(samples, *letter, ours);
+            let peer = target.what.peer(samples, *letter, &[], Against::Restic);
+            match (figure, peer) {
+                (Some(figure), Some((_, other))) => format!("{:.2}", figure / other),
+                _ => "–".to_owned(),
+            }
+        });
+        println!(
+            "| {} | {} |",
+            target.title,
+            cells.collect::<Vec<_>>().join(" | ")
+        );
+    }
+}
+
+fn heading(outcome: &Outcome) {
+    let letters: Vec<String> = outcome
+        .sets
+        .iter()
+        .map(|(letter, ..)| letter.to_string())
+        .collect();
+    println!(
+        "| | {} |\n|---|{}",
+        letters.join(" | "),
+        "---|".repeat(letters.len())
+    );
+}
