@@ -2,7 +2,7 @@
 //!
 //! Pure: works on a copy of the state (its segments are shared, not copied), so backups go on meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{KeyId, Ordinal, PackOrdinal, SessionId, SnapshotId};
 use roaring::RoaringTreemap;
@@ -100,6 +100,7 @@ pub fn mark(
 /// Keys that no pack which stays and no open session uses.
 pub fn idle_keys(state: &State, going: &[PackOrdinal]) -> Vec<KeyId> {
     let catalog = &state.catalog;
+    let going: BTreeSet<&PackOrdinal> = going.iter().collect();
     let mut used: Vec<KeyId> = catalog
         .sessions
         .values()
