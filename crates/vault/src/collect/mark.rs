@@ -77,10 +77,10 @@ pub fn mark(
         .filter(|(_, pack)| pack.condemned.is_none());
     let packs = packs.map(|(&ordinal, pack)| {
         let mut share = PackShare::default();
-        for chunk in pack.ordinals() {
-            let Some(entry) = state.index.entry(chunk) else {
-                continue;
-            };
+        let run = pack.first.0..pack.first.0 + u64::from(pack.named);
+        let again = pack.again.iter();
+        let again = again.filter_map(|&chunk| Some((chunk, state.index.entry(chunk)?)));
+        for (chunk, entry) in state.index.entries(run).chain(again) {
             share.total_bytes += u64::from(entry.len);
             if entry.pack == ordinal && reached.contains(chunk.0) {
                 share.live_bytes += u64::from(entry.len);
