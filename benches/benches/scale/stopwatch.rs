@@ -8,6 +8,9 @@ use crate::part::Figures;
 /// The kernel counts in steps of this, over all threads that there ever were; what is shorter is read thread by thread.
 const LONG_SECONDS: f64 = 1.0;
 
+/// The kernel brings a thread's time up to date at its ticks: what is shorter has none.
+const SHORT_SECONDS: f64 = 0.01;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
@@ -38,13 +41,14 @@ impl Stopwatch {
         (seconds, processor)
     }
 
-    /// The same as figures.
+    /// The same as figures; of what is short the first only.
     pub(crate) fn figures(&self, of: &str) -> Figures {
         let (seconds, processor) = self.read();
-        Figures::from([
-            (format!("seconds {of}"), seconds),
-            (format!("processor {of}"), processor),
-        ])
+        let mut figures = Figures::from([(format!("seconds {of}"), seconds)]);
+        if seconds >= SHORT_SECONDS {
+            figures.insert(format!("processor {of}"), processor);
+        }
+        figures
     }
 }
 
