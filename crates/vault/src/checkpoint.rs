@@ -3,7 +3,7 @@
 //! A checkpoint is trusted only once the chain behind it names its hash: loading gives a candidate that the caller folds
 //! on, and [`Loaded::counts`] says whether the record that makes it count was met.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,8 +24,11 @@ use crate::log::writer::put_same;
 /// More small segments than this at the end of the index are merged into one.
 const SEGMENTS_PER_TIER: usize = 8;
 
-/// Segments are merged up to this many chunks: merging takes about 100 bytes of memory for each.
+/// Segments are merged up to this many chunks: 240 MB, which a site takes, and gives, in one piece.
 const MERGED_CHUNKS_MAX: u64 = 1 << 22;
+
+/// Bytes of a segment's file that are written at once.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// Where index segments are kept on this machine: in a folder, which is a cache, or in memory.
 #[derive(Debug, Clone)]
@@ -56,6 +59,27 @@ impl SegmentCache {
                 }
             }
         };
+        Ok(Arc::new(segment))
+    }
+
+    /// Keeps a segment that is written piece by piece, and opens it.
+    fn keep_written(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<Arc<Segment>> {
+        let Self::Folder { path: folder, .. } = self else {
+            let mut bytes = Vec::new();
+            write(&mut bytes)?;
+            return Ok(Arc::new(Segment::open(SegmentBytes::Held(bytes.into()))?));
+        };
+        std::fs::create_dir_all(folder)?;
+        let mut staging = tempfile::NamedTempFile::new_in(folder)?;
+        let mut out = std::io::BufWriter::with_capacity(WRITTEN_AT_ONCE, &mut staging);
+        write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        let segment = Segment::open(SegmentBytes::map_file(staging.as_file())?)?;
+        named(staging, &folder.join(segment.hash().to_string()));
         Ok(Arc::new(segment))
     }
 
@@ -120,11 +144,25 @@ fn written(folder: &Path, path: &Path, bytes: &[u8]) -> Result<SegmentBytes> {
     let mut staging = tempfile::NamedTempFile::new_in(folder)?;
     staging.write_all(bytes)?;
     let mapped = SegmentBytes::map_file(staging.as_file())?;
+    named(staging, path);
+    Ok(mapped)
+}
+
+/// Gives a file of the cache that is written and mapped its name.
+fn named(staging: tempfile::NamedTempFile, path: &Path) {
     if let Err(error) = staging.persist(path) {
         // It is a cache, and this one is read as it is until it is dropped.
         tracing::debug!(%error, "an index segment was not kept");
     }
-    Ok(mapped)
+}
+
+/// A segment's bytes as they lie in memory or on disk, not copied.
+struct Whole(Arc<Segment>);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -163,7 +201,7 @@ pub fn settle(index: &mut Index, cache: &SegmentCache) -> Result<()> {
             return Ok(());
         }
         let run = from..segments.len();
-        let merged = cache.keep(&index.merge(run.clone()))?;
+        let merged = cache.keep_written(|out| index.merge(run.clone(), out))?;
         let parts = index.segments()[run.clone()].to_vec();
         index.take_merged(run, merged);
         // Whoever else has them reads on: they are mapped.
@@ -226,7 +264,7 @@ pub async fn save(state: &State, site: &Opened, thorough: bool) -> Result<Checkp
     let vault = state.header.vault;
     let mut segments = Vec::new();
     for segment in state.index.segments() {
-        let object = Sealed::copied(bytes::Bytes::copy_from_slice(segment.bytes()));
+        let object = Sealed::copied(bytes::Bytes::from_owner(Whole(segment.clone())));
         let mut reference = put_segment(site, state, SegmentKind::Index, object, thorough).await?;
         reference.first = Some(segment.first());
         reference.count = Some(segment.count());

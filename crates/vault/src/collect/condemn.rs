@@ -1,5 +1,7 @@
 //! From a mark to a condemn record: the plan, and its completion in the writer's turn.
 
+use std::collections::BTreeSet;
+
 use holdfast_format::fact::Condemned;
 use holdfast_format::{Epoch, KeyId, Ordinal, PackOrdinal, Position, SnapshotId};
 use roaring::RoaringTreemap;
@@ -99,10 +101,11 @@ pub fn finish(
         })
         .copied()
         .collect();
+    let going: BTreeSet<&SnapshotId> = snapshots.iter().collect();
     let staying = catalog
         .snapshots
         .iter()
-        .filter(|(id, _)| !snapshots.contains(id));
+        .filter(|(id, _)| !going.contains(id));
     let mut needed: Vec<Ordinal> = staying.map(|(_, snapshot)| snapshot.root).collect();
     needed.extend(promises.all());
     for session in catalog.sessions.values() {

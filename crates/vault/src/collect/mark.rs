@@ -2,7 +2,7 @@
 //!
 //! Pure: works on a copy of the state (its segments are shared, not copied), so backups go on meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{KeyId, Ordinal, PackOrdinal, SessionId, SnapshotId};
 use roaring::RoaringTreemap;
@@ -77,10 +77,10 @@ pub fn mark(
         .filter(|(_, pack)| pack.condemned.is_none());
     let packs = packs.map(|(&ordinal, pack)| {
         let mut share = PackShare::default();
-        for chunk in pack.ordinals() {
-            let Some(entry) = state.index.entry(chunk) else {
-                continue;
-            };
+        let run = pack.first.0..pack.first.0 + u64::from(pack.named);
+        let again = pack.again.iter();
+        let again = again.filter_map(|&chunk| Some((chunk, state.index.entry(chunk)?)));
+        for (chunk, entry) in state.index.entries(run).chain(again) {
             share.total_bytes += u64::from(entry.len);
             if entry.pack == ordinal && reached.contains(chunk.0) {
                 share.live_bytes += u64::from(entry.len);
@@ -100,6 +100,7 @@ pub fn mark(
 /// Keys that no pack which stays and no open session uses.
 pub fn idle_keys(state: &State, going: &[PackOrdinal]) -> Vec<KeyId> {
     let catalog = &state.catalog;
+    let going: BTreeSet<&PackOrdinal> = going.iter().collect();
     let mut used: Vec<KeyId> = catalog
         .sessions
         .values()

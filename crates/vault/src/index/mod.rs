@@ -7,7 +7,9 @@
 //! It is a fold: it changes only by facts of the log, and never forgets which ordinals were used.
 
 pub mod entry;
+mod filter;
 pub mod map;
+mod merge;
 pub mod segment;
 mod varint;
 
@@ -167,6 +169,27 @@ impl Index {
         Some(entry)
     }
 
+    /// Where the chunks of a run of ordinals have their homes now.
+    pub fn entries(
+        &self,
+        run: std::ops::Range<u64>,
+    ) -> impl Iterator<Item = (Ordinal, Entry)> + '_ {
+        let own = self.segment_of(Ordinal(run.start));
+        // The usual case: all in one segment, and none was moved since.
+        let still = own.filter(|&at| {
+            self.segments[at].holds(Ordinal(run.end.saturating_sub(1)))
+                && self.memory.moves.range(run.clone()).next().is_none()
+                && !self.segments[at..].iter().any(|newer| newer.has_moves())
+        });
+        run.map(Ordinal).filter_map(move |ordinal| {
+            let entry = match still {
+                Some(at) => self.segments[at].entry(ordinal),
+                None => self.entry(ordinal),
+            };
+            Some((ordinal, entry?))
+        })
+    }
+
     /// A chunk's id.
     pub fn id(&self, ordinal: Ordinal) -> Option<ChunkId> {
         match ordinal.0.checked_sub(self.memory.first) {
@@ -199,13 +222,33 @@ impl Index {
                 open.push(root);
             }
             while let Some(ordinal) = open.pop() {
-                for child in self.refs(ordinal) {
-                    if reached.insert(child.0) {
-                        open.push(child);
-                    }
+                let refs = self.refs(ordinal);
+                // What was sent together has ordinals that follow each other.
+                for run in refs.chunk_by(|one, next| next.0 == one.0.wrapping_add(1)) {
+                    self.reach(reached, run, &mut open);
                 }
             }
         }
+    }
+
+    /// Adds a run of ordinals to `reached`, and to `open` those that are new there and refer to anything.
+    fn reach(&self, reached: &mut RoaringTreemap, run: &[Ordinal], open: &mut Vec<Ordinal>) {
+        let (Some(&first), Some(&last)) = (run.first(), run.last()) else {
+            return;
+        };
+        let segments = &self.segments[self.segment_of(first).unwrap_or(self.segments.len())..];
+        let old = segments
+            .iter()
+            .take_while(|segment| segment.first() <= last)
+            .flat_map(|segment| segment.referring(first.0, last.0.saturating_add(1)));
+        let fresh = run.iter().filter(|ordinal| {
+            let place = ordinal.0.checked_sub(self.memory.first);
+            let chunk = place.and_then(|place| self.memory.chunks.get(place as usize));
+            chunk.is_some_and(|(_, _, refs)| !refs.is_empty())
+        });
+        let nodes = old.chain(fresh.copied());
+        open.extend(nodes.filter(|node| !reached.contains(node.0)));
+        reached.insert_range(first.0..=last.0);
     }
 
     /// Every live node that reaches one of these, and these: children have lower ordinals than what refers to them, so
@@ -274,35 +317,14 @@ impl Index {
         &self.segments
     }
 
-    /// Replaces a run of segments by one that holds all that they held: homes as they are now, and the moves of
-    /// chunks before the run.
-    pub fn merge(&self, run: std::ops::Range<usize>) -> holdfast_format::Sealed {
-        let first = self
-            .segments
-            .get(run.start)
-            .map_or(Ordinal(0), |s| s.first());
-        let mut chunks = Vec::new();
-        let mut moves = BTreeMap::new();
-        for segment in &self.segments[run.clone()] {
-            chunks.extend(
-                segment
-                    .chunks()
-                    .map(|(_, id, entry, refs)| (id, entry, refs)),
-            );
-            for one in segment.moves() {
-                if one.ordinal < first {
-                    moves.insert(one.ordinal.0, one);
-                } else if let Some(chunk) = chunks.get_mut((one.ordinal.0 - first.0) as usize) {
-                    chunk.1 = Entry {
-                        pack: one.pack,
-                        frame: one.frame,
-                        ..chunk.1
-                    };
-                }
-            }
-        }
-        let moves: Vec<Move> = moves.into_values().collect();
-        segment::write(first, &chunks, &moves)
+    /// Writes the object of a segment that takes the place of a run of segments: it holds all that they held, homes as they are
+    /// now, and the moves of chunks before the run.
+    pub fn merge(
+        &self,
+        run: std::ops::Range<usize>,
+        out: &mut dyn std::io::Write,
+    ) -> std::io::Result<()> {
+        merge::write(&self.segments[run], out)
     }
 
     /// Puts the outcome of [`Self::merge`] in the run's place.
@@ -334,9 +356,38 @@ mod tests {
         assert!(index.take_segment(Arc::new(Segment::open(bytes).unwrap())));
     }
 
+    /// A run of segments, written anew from what they say of each chunk.
+    fn rewritten(index: &Index, run: std::ops::Range<usize>) -> holdfast_format::Sealed {
+        let first = index.segments[run.start].first();
+        let (mut chunks, mut moves) = (Vec::new(), BTreeMap::new());
+        for segment in &index.segments[run] {
+            for n in segment.first().0..segment.first().0 + segment.count() {
+                let n = Ordinal(n);
+                let (id, entry) = (segment.id(n).unwrap(), segment.entry(n).unwrap());
+                chunks.push((id, entry, segment.refs(n)));
+            }
+            for one in segment.moves() {
+                match one.ordinal.0.checked_sub(first.0) {
+                    None => drop(moves.insert(one.ordinal.0, one)),
+                    Some(n) => {
+                        chunks[n as usize].1.pack = one.pack;
+                        chunks[n as usize].1.frame = one.frame;
+                    }
+                }
+            }
+        }
+        let moves: Vec<Move> = moves.into_values().collect();
+        segment::write(first, &chunks, &moves)
+    }
+
     fn merge(index: &mut Index, run: std::ops::Range<usize>) {
-        let bytes = SegmentBytes::Held(index.merge(run.clone()).to_bytes());
-        index.take_merged(run, Arc::new(Segment::open(bytes).unwrap()));
+        let mut bytes = Vec::new();
+        index.merge(run.clone(), &mut bytes).unwrap();
+        assert_eq!(bytes, rewritten(index, run.clone()).to_bytes());
+        index.take_merged(
+            run,
+            Arc::new(Segment::open(SegmentBytes::Held(bytes.into())).unwrap()),
+        );
     }
 
     proptest! {
@@ -347,7 +398,13 @@ mod tests {
             for (n, (what, arg)) in steps.into_iter().enumerate() {
                 match what {
                     0..=4 => for index in [&mut plain, &mut laid] {
-                        let refs = if arg % 4 == 0 { (0..index.next().0.min(3)).map(Ordinal).collect() } else { vec![] };
+                        let next = index.next().0;
+                        // Some to the first ones, some to the last ones and one more.
+                        let refs = match arg % 8 {
+                            0 => (0..next.min(3)).map(Ordinal).collect(),
+                            4 => [next.saturating_sub(4)..next, 0..next.min(1)].into_iter().flatten().map(Ordinal).collect(),
+                            _ => vec![],
+                        };
                         index.add(id(arg), entry(n as u32), refs);
                     },
                     5 | 6 => for index in [&mut plain, &mut laid] {
@@ -370,6 +427,22 @@ mod tests {
                 prop_assert_eq!(plain.id(n), laid.id(n));
                 prop_assert_eq!(plain.refs(n), laid.refs(n));
                 prop_assert_eq!(plain.is_live(n), laid.is_live(n));
+            }
+            let next = plain.next().0;
+            for from in 0..next {
+                for index in [&plain, &laid] {
+                    let one_by_one = (from..next).map(|n| (Ordinal(n), index.entry(Ordinal(n)).unwrap()));
+                    prop_assert!(index.entries(from..next).eq(one_by_one));
+                    let mut reached = RoaringTreemap::new();
+                    index.close(&mut reached, [Ordinal(from)]);
+                    let (mut found, mut open) = (BTreeMap::new(), vec![Ordinal(from)]);
+                    while let Some(one) = open.pop() {
+                        if found.insert(one.0, ()).is_none() {
+                            open.extend(index.refs(one));
+                        }
+                    }
+                    prop_assert!(reached.iter().eq(found.into_keys()));
+                }
             }
             for n in 0..60 {
                 prop_assert_eq!(plain.find(&id(n)).collect::<Vec<_>>(), laid.find(&id(n)).collect::<Vec<_>>());

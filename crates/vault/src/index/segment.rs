@@ -14,10 +14,13 @@
 //! 52 bytes a chunk, and what nodes refer to. Ids are uniform, so a look-up guesses where an id lies and is right
 //! within a page or two.
 
+use std::io::{self, Write};
+
 use holdfast_format::checkpoint::{SEGMENT_BODY_AT, SegmentKind, seal_segment};
 use holdfast_format::{ChunkId, Hash, Ordinal, PackOrdinal, Sealed};
 
 use super::entry::{Entry, Move};
+use super::filter::Filter;
 use super::map::SegmentBytes;
 use super::varint;
 use crate::error::{Error, Result};
@@ -29,8 +32,14 @@ const ENTRY: usize = 16;
 const NODE: usize = 12;
 const MOVE: usize = 16;
 
+/// How often a look-up guesses anew from what it finds: the first guess is off by the square root of the number of ids, each
+/// further one by the square root of that.
+const GUESSES: usize = 2;
+
+/// How far around the last guess is looked first.
+const STRIDE: usize = 8;
+
 /// One open segment.
-#[derive(Debug)]
 pub struct Segment {
     bytes: SegmentBytes,
     hash: Hash,
@@ -39,6 +48,15 @@ pub struct Segment {
     nodes: usize,
     moves: usize,
     at: Offsets,
+    /// A bit for each chunk: whether it refers to anything.
+    has_refs: Vec<u64>,
+    filter: Filter,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({} from {})", self.chunks, self.first)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +116,7 @@ impl Segment {
         {
             return Err(bad());
         }
-        Ok(Self {
+        let mut segment = Self {
             hash: Hash::of(&bytes),
             bytes,
             first,
@@ -106,7 +124,18 @@ impl Segment {
             nodes,
             moves,
             at,
-        })
+            has_refs: vec![0; chunks.div_ceil(64)],
+            filter: Filter::default(),
+        };
+        segment.filter = Filter::of((0..chunks).filter_map(|place| Some(segment.sorted(place)?.0)));
+        let mut has_refs = std::mem::take(&mut segment.has_refs);
+        for (n, _) in segment.nodes() {
+            if let Some(word) = has_refs.get_mut(n as usize / 64) {
+                *word |= 1 << (n % 64);
+            }
+        }
+        segment.has_refs = has_refs;
+        Ok(segment)
     }
 
     /// First ordinal.
@@ -142,7 +171,10 @@ impl Segment {
     /// All ordinals that the id has here; several if scopes share it or it was sent again after it was given up.
     pub fn find(&self, id: &ChunkId) -> impl Iterator<Item = Ordinal> + use<'_> {
         let id = *id;
-        let start = self.lower_bound(&id);
+        let start = match self.filter.may_hold(&id.0) {
+            true => self.lower_bound(&id),
+            false => self.chunks,
+        };
         (start..self.chunks)
             .take_while(move |&rank| self.id_at(rank) == id.0)
             .map(|rank| {
@@ -150,22 +182,28 @@ impl Segment {
             })
     }
 
-    /// The first rank whose id is not below `id`: interpolation, then a gallop and binary search.
+    /// The first rank whose id is not below `id`: interpolation, from where the id should lie and from what lies there, then a
+    /// gallop and binary search.
     fn lower_bound(&self, id: &ChunkId) -> usize {
         if self.chunks == 0 {
             return 0;
         }
-        let prefix = u64::from_be_bytes([
-            id.0[0], id.0[1], id.0[2], id.0[3], id.0[4], id.0[5], id.0[6], id.0[7],
-        ]);
-        let guess = ((u128::from(prefix) * self.chunks as u128) >> 64) as usize;
+        let wanted = prefix(&id.0);
+        let mut guess = self.ranks_in(wanted);
+        for _ in 0..GUESSES {
+            let there = prefix(self.id_at(guess));
+            guess = match there <= wanted {
+                true => (guess + self.ranks_in(wanted - there)).min(self.chunks - 1),
+                false => guess.saturating_sub(self.ranks_in(there - wanted)),
+            };
+        }
         let (mut low, mut high) = (guess, guess);
-        let mut stride = 32;
+        let mut stride = STRIDE;
         while low > 0 && self.id_at(low) >= &id.0[..] {
             low = low.saturating_sub(stride);
             stride *= 2;
         }
-        stride = 32;
+        stride = STRIDE;
         while high < self.chunks && self.id_at(high) < &id.0[..] {
             high = (high + stride).min(self.chunks);
             stride *= 2;
@@ -179,6 +217,11 @@ impl Segment {
             }
         }
         low
+    }
+
+    /// How many ids lie in so large a part of all that there could be, where they lie evenly.
+    fn ranks_in(&self, prefix: u64) -> usize {
+        ((u128::from(prefix) * self.chunks as u128) >> 64) as usize
     }
 
     /// The entry as it was when the chunk was named.
@@ -207,9 +250,35 @@ impl Segment {
         ChunkId::from_slice(self.id_at(rank)).ok()
     }
 
+    /// Whether a chunk refers to anything.
+    fn has_refs(&self, ordinal: Ordinal) -> bool {
+        self.holds(ordinal) && {
+            let n = (ordinal.0 - self.first) as usize;
+            self.has_refs[n / 64] >> (n % 64) & 1 == 1
+        }
+    }
+
+    /// Those of the ordinals from `from` to before `to` that refer to anything and lie here.
+    pub(super) fn referring(&self, from: u64, to: u64) -> impl Iterator<Item = Ordinal> + '_ {
+        let count = self.chunks as u64;
+        let from = from.saturating_sub(self.first).min(count);
+        let to = to.saturating_sub(self.first).min(count).max(from);
+        let words = from / 64..to.div_ceil(64);
+        words.flat_map(move |at| {
+            let mut word = self.has_refs[at as usize];
+            std::iter::from_fn(move || {
+                let bit = u64::from(word.trailing_zeros());
+                word &= word.wrapping_sub(1);
+                (bit < 64).then(|| at * 64 + bit)
+            })
+            .filter(move |n| (from..to).contains(n))
+            .map(|n| Ordinal(self.first + n))
+        })
+    }
+
     /// A node's references; nothing for a data chunk.
     pub fn refs(&self, ordinal: Ordinal) -> Vec<Ordinal> {
-        if !self.holds(ordinal) {
+        if !self.has_refs(ordinal) {
             return Vec::new();
         }
         let wanted = (ordinal.0 - self.first) as u32;
@@ -258,22 +327,37 @@ impl Segment {
         }
     }
 
+    /// Whether any move is recorded here.
+    pub(super) fn has_moves(&self) -> bool {
+        self.moves > 0
+    }
+
     /// All moves recorded here, by ordinal.
     pub fn moves(&self) -> impl Iterator<Item = Move> + '_ {
         (0..self.moves).map(|n| self.move_at(n))
     }
 
-    /// All chunks by ordinal, with their references.
-    pub fn chunks(&self) -> impl Iterator<Item = (Ordinal, ChunkId, Entry, Vec<Ordinal>)> + '_ {
-        (0..self.chunks as u64).filter_map(|n| {
-            let ordinal = Ordinal(self.first + n);
-            Some((
-                ordinal,
-                self.id(ordinal)?,
-                self.entry(ordinal)?,
-                self.refs(ordinal),
-            ))
+    /// The id at a place among the sorted ones, and whose it is.
+    pub(super) fn sorted(&self, place: usize) -> Option<(&[u8; ID], Ordinal)> {
+        if place >= self.chunks {
+            return None;
+        }
+        let n = u32_at(&self.bytes, self.at.ranks + place * RANK);
+        let id = self.id_at(place).first_chunk()?;
+        Some((id, Ordinal(self.first + u64::from(n))))
+    }
+
+    /// Each node's place behind the first ordinal, and where its references start in [`Self::ref_bytes`].
+    pub(super) fn nodes(&self) -> impl ExactSizeIterator<Item = (u32, u64)> + '_ {
+        (0..self.nodes).map(|n| {
+            let at = self.at.nodes + n * NODE;
+            (u32_at(&self.bytes, at), u64_at(&self.bytes, at + 4))
         })
+    }
+
+    /// The references of all nodes, as they lie there.
+    pub(super) fn ref_bytes(&self) -> &[u8] {
+        &self.bytes[self.at.refs..self.at.moves]
     }
 }
 
@@ -282,9 +366,9 @@ pub fn write(first: Ordinal, chunks: &[(ChunkId, Entry, Vec<Ordinal>)], moves: &
     let mut order: Vec<u32> = (0..chunks.len() as u32).collect();
     // Of equal ids (two scopes, or sent again) the newest comes first.
     order.sort_unstable_by_key(|&n| (chunks[n as usize].0, std::cmp::Reverse(n)));
-    let mut ranks = vec![0u32; chunks.len()];
-    for (rank, &n) in order.iter().enumerate() {
-        ranks[n as usize] = rank as u32;
+    let mut places = vec![0u32; chunks.len()];
+    for (place, &n) in order.iter().enumerate() {
+        places[n as usize] = place as u32;
     }
     let mut nodes = Vec::new();
     let mut refs = Vec::new();
@@ -300,37 +384,59 @@ pub fn write(first: Ordinal, chunks: &[(ChunkId, Entry, Vec<Ordinal>)], moves: &
         + refs.len()
         + moves.len() * MOVE;
     let mut out = Vec::with_capacity(len);
-    for number in [
-        first.0,
-        chunks.len() as u64,
-        nodes.len() as u64,
-        refs.len() as u64,
-        moves.len() as u64,
-    ] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    order
-        .iter()
-        .for_each(|&n| out.extend_from_slice(&chunks[n as usize].0.0));
-    order
-        .iter()
-        .for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
-    for ((_, entry, _), rank) in chunks.iter().zip(&ranks) {
-        for number in [entry.pack.0, entry.frame, entry.len, *rank] {
-            out.extend_from_slice(&number.to_le_bytes());
+    let counts = [chunks.len(), nodes.len(), refs.len(), moves.len()].map(|n| n as u64);
+    let whole = put_head(&mut out, first, counts).and_then(|()| {
+        for &n in &order {
+            out.write_all(&chunks[n as usize].0.0)?;
         }
-    }
-    for (n, start) in nodes {
-        out.extend_from_slice(&n.to_le_bytes());
-        out.extend_from_slice(&start.to_le_bytes());
-    }
-    out.extend_from_slice(&refs);
-    for one in moves {
-        out.extend_from_slice(&one.ordinal.0.to_le_bytes());
-        out.extend_from_slice(&one.pack.0.to_le_bytes());
-        out.extend_from_slice(&one.frame.to_le_bytes());
-    }
+        for n in &order {
+            out.write_all(&n.to_le_bytes())?;
+        }
+        for ((_, entry, _), &place) in chunks.iter().zip(&places) {
+            put_entry(&mut out, entry, place)?;
+        }
+        for (n, start) in nodes {
+            put_node(&mut out, n, start)?;
+        }
+        out.write_all(&refs)?;
+        moves.iter().try_for_each(|one| put_move(&mut out, one))
+    });
+    whole.expect("memory takes what is written to it");
     seal_segment(SegmentKind::Index, &out)
+}
+
+/// Writes the first ordinal, and the numbers of chunks, nodes, bytes of references and moves.
+pub(super) fn put_head(out: &mut dyn Write, first: Ordinal, counts: [u64; 4]) -> io::Result<()> {
+    out.write_all(&first.0.to_le_bytes())?;
+    counts
+        .iter()
+        .try_for_each(|number| out.write_all(&number.to_le_bytes()))
+}
+
+pub(super) fn put_entry(out: &mut dyn Write, entry: &Entry, place: u32) -> io::Result<()> {
+    let mut bytes = [0; ENTRY];
+    bytes[..4].copy_from_slice(&entry.pack.0.to_le_bytes());
+    bytes[4..8].copy_from_slice(&entry.frame.to_le_bytes());
+    bytes[8..12].copy_from_slice(&entry.len.to_le_bytes());
+    bytes[12..].copy_from_slice(&place.to_le_bytes());
+    out.write_all(&bytes)
+}
+
+pub(super) fn put_node(out: &mut dyn Write, n: u32, start: u64) -> io::Result<()> {
+    out.write_all(&n.to_le_bytes())?;
+    out.write_all(&start.to_le_bytes())
+}
+
+pub(super) fn put_move(out: &mut dyn Write, one: &Move) -> io::Result<()> {
+    out.write_all(&one.ordinal.0.to_le_bytes())?;
+    out.write_all(&one.pack.0.to_le_bytes())?;
+    out.write_all(&one.frame.to_le_bytes())
+}
+
+/// The first 64 bits of an id, as a number that is sorted as ids are.
+fn prefix(id: &[u8]) -> u64 {
+    id.first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -381,7 +487,13 @@ mod tests {
         fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let bytes = seal_segment(SegmentKind::Index, &body).to_bytes();
             if let Ok(segment) = Segment::open(SegmentBytes::Held(bytes)) {
-                let _ = segment.chunks().count();
+                for n in 0..segment.count() {
+                    let ordinal = Ordinal(segment.first().0 + n);
+                    let _ = (segment.id(ordinal), segment.entry(ordinal), segment.refs(ordinal));
+                }
+                let mut merged = Vec::new();
+                super::super::merge::write(&[std::sync::Arc::new(segment)], &mut merged).unwrap();
+                let segment = Segment::open(SegmentBytes::Held(merged.into())).unwrap();
                 let _ = segment.moves().count();
                 let _ = segment.find(&id(1)).count();
             }

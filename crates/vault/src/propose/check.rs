@@ -301,11 +301,12 @@ fn check_commit<F: Fn(&Scope, &ChunkId) -> Option<Ordinal>>(
     let Some(root) = namer.ordinal(scope, &commit.root) else {
         return Err(Refusal::Chunks(vec![commit.root]));
     };
+    // Its runs come in order, and there may be many where other sessions go on beside it.
     let is_new = |ordinal: Ordinal| {
-        session
-            .named
-            .iter()
-            .any(|run| (run.0..run.1).contains(&ordinal))
+        let before = session.named.partition_point(|run| run.0 <= ordinal);
+        before
+            .checked_sub(1)
+            .is_some_and(|at| ordinal < session.named[at].1)
     };
     let bound = state.index.next();
     let mut open: Vec<Ordinal> = vec![root];

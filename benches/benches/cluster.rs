@@ -72,7 +72,7 @@ fn round(file: &str, number: usize) -> Round {
     let ground = Ground::new();
     let names: Vec<String> = (1..=number).map(|n| format!("c{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let cluster = Cluster::start_over(&ground, &surroundings::etcd("scale"), &names, &["onsite"]);
+    let cluster = Cluster::start_over(&ground, &surroundings::etcd("cluster"), &names, &["onsite"]);
     let vaults = one_each(&cluster);
     let before = used(&cluster.coordinators);
     let began = Instant::now();
