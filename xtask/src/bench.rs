@@ -26,7 +26,15 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     match &options.kind {
         BenchKind::Peers(options) => run_peers(runner, repository, options),
+        BenchKind::Parts => run_alone(runner, repository, "parts"),
+        BenchKind::Scale => run_alone(runner, repository, "scale"),
     }
+}
+
+/// A bench that needs nothing but itself.
+fn run_alone(runner: &Runner, repository: &Repository, name: &str) -> anyhow::Result<()> {
+    let kept = kept_file(runner, repository, name)?;
+    run_bench(runner, repository, name, &[], &kept)
 }
 
 /// Holdfast beside other tools.

@@ -118,6 +118,10 @@ pub(crate) struct BenchOptions {
 pub(crate) enum BenchKind {
     /// Holdfast beside restic, rustic, BorgBackup and bupstash, which are installed first; prints tables and keeps them.
     Peers(PeersOptions),
+    /// Each step of a backup by itself: read, cut, name, compress, seal, pack, write.
+    Parts,
+    /// What grows with a vault, at 10⁶ chunks and more; `HOLDFAST_BENCH_CHUNKS` and `HOLDFAST_BENCH_ONLY` choose.
+    Scale,
 }
 
 #[derive(Args, Debug)]

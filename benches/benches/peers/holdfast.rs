@@ -33,6 +33,7 @@ pub(crate) struct Holdfast {
     coordinator: Coordinator,
     user: Client,
     source: String,
+    is_image: bool,
     target: String,
     log: PathBuf,
     site: PathBuf,
@@ -51,7 +52,9 @@ impl Way {
 /// What it runs for a step, for people; `OLD` are the snapshots but the latest.
 pub(crate) fn commands(step: Step) -> &'static str {
     match step {
-        Step::First | Step::Unchanged | Step::DayTwo => "backup --vault db SOURCE",
+        Step::First | Step::Unchanged | Step::DayTwo => {
+            "backup --vault db [--page-size 8KiB: D only] SOURCE"
+        }
         Step::FirstProtected | Step::DayTwoProtected => "",
         Step::Restore => "restore --vault db --identity FILE --no-sync --target TARGET latest",
         Step::Verify => "verify --vault db --identity FILE --read-data --site onsite",
@@ -88,6 +91,7 @@ impl Holdfast {
             coordinator,
             user,
             source: work.source.clone(),
+            is_image: work.is_image,
             target: work.target.clone(),
             log: work.log(),
             site: ground.at("onsite"),
@@ -135,13 +139,12 @@ impl Holdfast {
         let command = |words: &[&str]| self.user.command(words);
         match step {
             Step::First | Step::Unchanged | Step::DayTwo => {
-                vec![command(&[
-                    "backup",
-                    "--quiet",
-                    "--vault",
-                    "db",
-                    &self.source,
-                ])]
+                let pages: &[&str] = match self.is_image {
+                    true => &["--page-size", "8KiB"],
+                    false => &[],
+                };
+                let words = ["backup", "--quiet", "--vault", "db"];
+                vec![command(&[&words, pages, &[&self.source]].concat())]
             }
             Step::Restore => {
                 let words = [

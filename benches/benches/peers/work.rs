@@ -19,6 +19,8 @@ pub(crate) struct Work {
     pub(crate) peers: PathBuf,
     pub(crate) source: String,
     pub(crate) repository: String,
+    /// Whether the source is an image of a disk, and a tool that asks is told so.
+    pub(crate) is_image: bool,
     /// Where restores go.
     pub(crate) target: String,
     /// Keys and caches.
@@ -33,6 +35,7 @@ impl Work {
             peers: settings.peers.clone(),
             source: set.source.to_str().unwrap().to_owned(),
             repository: ground.text("repository"),
+            is_image: set.letter == 'D',
             target: ground.text("target"),
             home: ground.text("home"),
             ground,

@@ -12,7 +12,7 @@ use holdfast_format::naming::Namer;
 use holdfast_format::{
     Chunk, ChunkId, ChunkKind, DataKey, Fact, Frame, FrameChunk, FrameSealer, Generation, Hash,
     KeyId, KeyRef, ObjectName, Ordinal, Pack, PackBuilder, PackId, PackNumber, Scope, SessionId,
-    SessionKey,
+    SessionKey, Suite,
 };
 use holdfast_vault::Writer;
 
@@ -98,7 +98,7 @@ impl<'v> Session<'v> {
         let mut session = Self::new(founded, writer, source);
         let (key, secret) = (
             session.opened.key.key,
-            DataKey::new(founded.context.random()),
+            DataKey::new(Suite::XChaCha20Poly1305, founded.context.random()),
         );
         let (generation, to) = (Generation(1), &founded.recipients);
         let object = SessionKey::seal(VAULT, key, generation, &scope(), &secret, to).unwrap();
