@@ -31,7 +31,7 @@ pub(crate) const SYSTEMD: &[&str] = &["systemd"];
 pub(crate) const PROMETHEUS: &[&str] = &["prometheus"];
 
 /// What makes database pages for benches, with pgbench.
-pub(crate) const POSTGRESQL: &[&str] = &["postgresql", "postgresql-client"];
+pub(crate) const POSTGRESQL: &[&str] = &["postgresql"];
 /// What bupstash is built with.
 pub(crate) const BUPSTASH: &[&str] = &["libsodium-dev", "pkg-config"];
 /// What BorgBackup is built with.

@@ -15,7 +15,7 @@ use crate::repository::{self, Repository};
 use crate::runner::Runner;
 use crate::{packages, program, python};
 
-/// How much of an error is kept for the tables.
+/// How much of an error, its end, is kept for the tables.
 const WHY_MAX: usize = 300;
 
 /// Where things are put and who runs what.
@@ -65,8 +65,7 @@ impl Installer<'_> {
             }
             Err(error) => {
                 eprintln!("{name} CANNOT BE INSTALLED: {error:#}");
-                let why: String = format!("{error:#}").chars().take(WHY_MAX).collect();
-                fs::write(missing, why)?;
+                fs::write(missing, end(&format!("{error:#}")))?;
             }
         }
         Ok(())
@@ -132,5 +131,25 @@ impl Installer<'_> {
             bail!("{} was not installed", path.display());
         }
         Ok(path)
+    }
+}
+
+/// The end of an error: with a log in it, the reason stands there.
+fn end(error: &str) -> &str {
+    match error.char_indices().rev().nth(WHY_MAX) {
+        Some((at, _)) => &error[at..],
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end;
+
+    #[test]
+    fn of_a_long_error_the_end_is_kept() {
+        assert_eq!(end("why"), "why");
+        let long = format!("{}why", "é".repeat(1000));
+        assert!(end(&long).ends_with("éwhy") && end(&long).chars().count() < 310);
     }
 }
