@@ -146,6 +146,13 @@ impl ScopeKeys {
         }
     }
 
+    /// Keys the checksums of an agent's page maps.
+    pub fn page_map_key(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 page map key");
+        hasher.update(&self.data_id);
+        *hasher.finalize().as_bytes()
+    }
+
     /// What decides where content is cut, so that cut points tell nothing about content to whoever lacks the secret.
     /// Expanded from the chunker secret by BLAKE3's output stream.
     pub fn cut_keys(&self) -> CutKeys {

@@ -291,9 +291,9 @@ impl Taker {
         file: Box<dyn OpenFile>,
         stat: FileStat,
     ) -> (Option<usize>, Box<dyn OpenFile>) {
-        if stat.key.size <= WHOLE_FILE_BYTES_MAX || self.page_bytes.is_some() {
-            let is_large = stat.key.size > WHOLE_FILE_BYTES_MAX;
-            return (self.page_bytes.filter(|_| is_large), file);
+        let (size, said) = (stat.key.size, self.page_bytes);
+        if size <= WHOLE_FILE_BYTES_MAX {
+            return (None, file);
         }
         let look = move || {
             let mut start = [0; LOOK_BYTES];
@@ -301,8 +301,11 @@ impl Taker {
             let is_read = file
                 .read_at(&mut start, 0)
                 .is_ok_and(|len| len == start.len());
-            let found = recognise::page_bytes(&start, stat.key.size);
-            (found.filter(|_| is_read), file)
+            let found = said.or_else(|| recognise::page_bytes(&start, size).filter(|_| is_read));
+            // A file that has more bytes than its size says is read to its end, as any other of its kind.
+            let has_more = file.read_at(&mut [0; 1], size).is_ok_and(|len| len > 0);
+            let knows_size = !has_more || file.stat().is_ok_and(|now| now.key.size > size);
+            (found.filter(|_| knows_size), file)
         };
         self.pipeline.ctx.run_blocking(look).await
     }

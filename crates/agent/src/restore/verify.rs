@@ -325,9 +325,18 @@ impl Verifier<'_> {
     }
 
     async fn read_extent(&mut self, extent: &Extent) -> Result<()> {
-        let Some(id) = extent.chunk.filter(|id| self.is_sampled(id)) else {
+        let Some(id) = extent.chunk else {
             return Ok(());
         };
+        // Known from another snapshot: told, whether or not it is drawn here.
+        let known = self.read.bad.get(&id);
+        if known.is_some_and(|bad| bad.flaw_for(extent).is_some()) {
+            self.bad_here.insert(id);
+            return Ok(());
+        }
+        if !self.is_sampled(&id) {
+            return Ok(());
+        }
         let end = extent.end_in_chunk();
         let ChunksRead { seen, bad } = &mut *self.read;
         if let Some(seen) = seen.get_mut(&key(&id)) {

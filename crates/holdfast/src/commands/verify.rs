@@ -3,6 +3,7 @@
 //! The coordinator checks every object at every site; it needs no key for that. With an identity this machine then
 //! reads snapshots as a restore would, down to each chunk's id.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::Args;
@@ -98,9 +99,12 @@ pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
     if let Some(identity) = identity {
         let open = Reader::open(call, identity, &args.vault.vault, args.site.clone());
         let reader = call.unless_interrupted(open).await?;
-        let mut read = ChunksRead::default();
+        // Ids of one scope say nothing of those of another.
+        let mut read: HashMap<String, ChunksRead> = HashMap::new();
+        let depth = depth(call, &args);
         for info in chosen(&reader, &args)? {
-            let one = snapshot(call, &args, &reader, &info, &mut read).await?;
+            let read = read.entry(info.scope.to_string()).or_default();
+            let one = snapshot(call, depth, &reader, &info, read).await?;
             report.snapshots.push(one);
         }
     }
@@ -217,21 +221,25 @@ fn view(finding: Finding) -> FindingView {
     }
 }
 
-/// Reads one snapshot as a restore would.
-async fn snapshot(
-    call: &Call,
-    args: &VerifyArgs,
-    reader: &Reader<'_>,
-    info: &SnapshotInfo,
-    read: &mut ChunksRead,
-) -> Outcome<SnapshotReport> {
-    let depth = match args.read_data {
+/// How much is read. A sample takes the same chunks of every snapshot.
+fn depth(call: &Call, args: &VerifyArgs) -> VerifyDepth {
+    match args.read_data {
         None => VerifyDepth::Nodes,
         Some(sampling) => VerifyDepth::Data {
             share: sampling.share(),
             seed: u64::from_le_bytes(call.context.random()),
         },
-    };
+    }
+}
+
+/// Reads one snapshot as a restore would.
+async fn snapshot(
+    call: &Call,
+    depth: VerifyDepth,
+    reader: &Reader<'_>,
+    info: &SnapshotInfo,
+    read: &mut ChunksRead,
+) -> Outcome<SnapshotReport> {
     let source = call.unless_interrupted(reader.source(info)).await?;
     let progress = Arc::new(RestoreProgress::default());
     let shown = restoring::show(call, &progress);

@@ -60,6 +60,7 @@ impl CacheWriter {
         if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
             return Ok(None);
         }
+        maps.take_turn();
         let slots_path = with_suffix(path, ".slots");
         let slots = open_new(&slots_path)?;
         std::fs::remove_file(&slots_path)?;

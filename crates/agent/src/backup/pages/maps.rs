@@ -40,6 +40,8 @@ pub(crate) struct PageMaps {
     key: MapKey,
     context: Context,
     made: Mutex<Vec<MapName>>,
+    /// What lay there when this run took its turn: what it may remove. Another run may begin while this one ends.
+    found: Mutex<HashSet<String>>,
 }
 
 impl PageMaps {
@@ -49,9 +51,10 @@ impl PageMaps {
         folder.push(".pages");
         Self {
             folder: folder.into(),
-            key: MapKey(keys.data_id(b"holdfast page map").0),
+            key: MapKey(keys.page_map_key()),
             context: context.clone(),
             made: Mutex::default(),
+            found: Mutex::default(),
         }
     }
 
@@ -86,18 +89,26 @@ impl PageMaps {
             .ok()
     }
 
-    /// Removes all maps but these. What fails is left for the next time.
-    pub(crate) fn keep_only(&self, kept: &HashSet<MapName>) {
-        let kept: HashSet<String> = kept.iter().map(|name| name.file()).collect();
+    /// Notes which maps there are. Whoever calls it is the only run that writes maps.
+    pub(crate) fn take_turn(&self) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
             return;
         };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let is_map = name.len() == 32;
-            if is_map && !name.to_str().is_some_and(|name| kept.contains(name)) {
-                let _ = std::fs::remove_file(entry.path());
-            }
+        let names = entries
+            .flatten()
+            .filter_map(|one| one.file_name().into_string().ok());
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.extend(names.filter(|name| name.len() == 32));
+    }
+
+    /// Removes all maps that there were, and those of this run, but these. What fails is left for the next time.
+    pub(crate) fn keep_only(&self, kept: &HashSet<MapName>) {
+        let kept: HashSet<String> = kept.iter().map(|name| name.file()).collect();
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        found.extend(made.iter().map(|name| name.file()));
+        for name in found.drain().filter(|name| !kept.contains(name)) {
+            let _ = std::fs::remove_file(self.folder.join(name));
         }
     }
 

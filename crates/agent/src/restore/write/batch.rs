@@ -65,7 +65,13 @@ impl Batch {
         !self.pieces.is_empty()
             && (self.pieces.len() >= PIECES_MAX
                 || self.bytes + more > BATCH_BYTES
-                || (more > 0 && self.chunks.len() >= CHUNKS_MAX))
+                || (self.chunks.len() >= CHUNKS_MAX && self.is_new(extent)))
+    }
+
+    fn is_new(&self, extent: &Extent) -> bool {
+        extent
+            .chunk
+            .is_some_and(|id| !self.chunks.contains_key(&id))
     }
 
     /// Adds a piece.
@@ -229,9 +235,8 @@ impl Piece {
         }
         // Only a whole chunk can be told by its id; of a part, or without keys, the bytes are compared once the chunk
         // is there.
-        let whole = self.extent.offset == 0;
         self.same = match keys {
-            Some(keys) if whole => Some(keys.data_id(&bytes) == id),
+            Some(keys) if self.extent.offset == 0 && keys.data_id(&bytes) == id => Some(true),
             _ => None,
         };
         if self.same.is_none() || (keep_local && self.same == Some(true)) {

@@ -16,6 +16,9 @@ use rustix::fs::{Mode, OFlags};
 /// How many bytes one write takes.
 const WRITE_BYTES: usize = 2 << 20;
 
+/// Stretches begin and end at multiples of this, the largest page that a processor has: no page of the cache is written both ways.
+const UNIT_BYTES: u64 = 64 << 10;
+
 /// A shorter stretch goes through the cache.
 const STRETCH_BYTES_MIN: u64 = 512 << 10;
 
@@ -68,8 +71,8 @@ impl Out {
     /// Writes parts one after the other from `at` on.
     pub(super) fn write(&self, buffers: &Buffers, parts: &[Bytes], at: u64) -> io::Result<()> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let first = at.next_multiple_of(ALIGNMENT as u64);
-        let last = (at + len) / ALIGNMENT as u64 * ALIGNMENT as u64;
+        let first = at.next_multiple_of(UNIT_BYTES);
+        let last = (at + len) / UNIT_BYTES * UNIT_BYTES;
         let direct = self.direct.as_ref();
         let direct = direct.filter(|_| !self.refused.load(Ordering::Relaxed));
         let Some(direct) = direct.filter(|_| last >= first + STRETCH_BYTES_MIN) else {

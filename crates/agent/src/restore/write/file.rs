@@ -241,7 +241,9 @@ impl FileJob {
                 created => created?,
             },
         };
-        let is_large = self.spans.load(Ordering::SeqCst);
+        // What stands there is read through the cache while its neighbours are written: not past it.
+        let is_large =
+            self.spans.load(Ordering::SeqCst) && !matches!(base, Base::InPlace(..) | Base::Copy(_));
         let out = Out::new(File::from(out), is_large);
         Ok(state.out.insert(out).clone())
     }
