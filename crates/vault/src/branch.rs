@@ -190,8 +190,8 @@ pub async fn read_branch(
         if !is_history(&reader, &loaded.state).await? {
             continue;
         }
-        let branch = gather(left, loaded.state.clone(), fork, cache).await?;
-        if loaded.counts(&branch.state) {
+        let branch = gather(left, loaded.state, fork, cache).await?;
+        if loaded.made.counts(&branch.state) {
             return Ok(branch);
         }
     }

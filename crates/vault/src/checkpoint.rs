@@ -1,7 +1,7 @@
 //! Checkpoints: saving a fold to a site and loading it back.
 //!
 //! A checkpoint is trusted only once the chain behind it names its hash: loading gives a candidate that the caller folds
-//! on, and [`Loaded::counts`] says whether the record that makes it count was met.
+//! on, and [`Made::counts`] says whether the record that makes it count was met.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -340,11 +340,18 @@ async fn put_segment(
 pub struct Loaded {
     /// The state there.
     pub state: State,
+    /// What must be named for it to count.
+    pub made: Made,
+}
+
+/// What names a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
     covers: Position,
     manifest: Hash,
 }
 
-impl Loaded {
+impl Made {
     /// Whether the chain behind it names it: call when the rest of the log was folded into `state`.
     pub fn counts(&self, state: &State) -> bool {
         state
@@ -422,11 +429,11 @@ pub async fn load(
         index,
         hash: manifest.state,
     };
-    Ok(Some(Loaded {
-        state,
+    let made = Made {
         covers,
         manifest: hash,
-    }))
+    };
+    Ok(Some(Loaded { state, made }))
 }
 
 #[cfg(test)]

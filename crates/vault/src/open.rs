@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_format::{VaultHeader, VaultId};
 use holdfast_store::SiteReader;
 
-use crate::checkpoint::{SegmentCache, load};
+use crate::checkpoint::{Loaded, SegmentCache, load};
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::CHECKPOINTS_KEPT;
@@ -98,9 +98,9 @@ async fn from_checkpoint(
     if !is_history(reader, &loaded.state).await? {
         return Err(Error::Corrupt("it was saved in a branch".into()));
     }
-    let mut state = loaded.state.clone();
+    let Loaded { mut state, made } = loaded;
     reader.follow(&mut state, cache).await?;
-    if loaded.counts(&state) {
+    if made.counts(&state) {
         return Ok(Some(state));
     }
     Err(Error::Corrupt(
