@@ -53,14 +53,19 @@ pub(crate) fn print(title: &str, by: &str, rounds: &[Figures], rows: &[Row]) {
             _ => round.get(*name).map_or("–".into(), |&f| unit.show(f)),
         };
         let shown: Vec<String> = rounds.iter().map(told).collect();
-        let counted = |round: &Figures| round.get(&processor).or(round.get(*name)).copied();
         let growth: String = rounds
             .windows(2)
-            .map(|two| match (counted(&two[0]), counted(&two[1])) {
-                (Some(one), Some(next)) if one != 0.0 => format!(" ×{:.2} |", next / one),
-                _ => " – |".into(),
-            })
+            .map(|two| grown(two, name, &processor))
             .collect();
         println!("| {what} | {} |{growth}", shown.join(" | "));
+    }
+}
+
+/// By how much a figure grows: its processor time, where both have it.
+fn grown(two: &[Figures], name: &str, processor: &str) -> String {
+    let both = |name: &str| Some((*two[0].get(name)?, *two[1].get(name)?));
+    match both(processor).or(both(name)) {
+        Some((one, next)) if one != 0.0 => format!(" ×{:.2} |", next / one),
+        _ => " – |".into(),
     }
 }
