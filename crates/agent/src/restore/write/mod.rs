@@ -62,8 +62,8 @@ const _: () = assert!(BATCHES_MAX as u64 * BATCH_BYTES <= 64 << 20);
 /// How many entries are put into place in one go.
 const PLACED_AT_ONCE: usize = 128;
 
-/// So many pieces of a file are looked at for others of the same chunk.
-const WINDOW_PIECES: usize = 1 << 16;
+/// So many pieces of a file are looked at for others of the same chunk. Their nodes are read before the first byte is asked for.
+const WINDOW_PIECES: usize = 1 << 13;
 
 /// How many directories on the way down keep their descriptors open.
 const OPEN_LEVELS: usize = 64;
