@@ -78,7 +78,9 @@ pub struct FrameSealer {
     key: KeyId,
     secret: DataKey,
     compressor: zstd::bulk::Compressor<'static>,
-    scratch: Vec<u8>,
+    /// Chunks behind each other, before and after they are compressed; kept for the next frame.
+    joined: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl std::fmt::Debug for FrameSealer {
@@ -98,7 +100,8 @@ impl FrameSealer {
             key,
             secret: secret.clone(),
             compressor,
-            scratch: Vec::new(),
+            joined: Vec::new(),
+            packed: Vec::new(),
         })
     }
 
@@ -128,9 +131,24 @@ impl FrameSealer {
             .collect();
         let mut nonce = [0; NONCE];
         rng.fill_bytes(&mut nonce);
-        let mut out = Vec::with_capacity(plain + FRAME_OVERHEAD);
+        let joined: &[u8] = match chunks {
+            [one] => &one.bytes,
+            many => {
+                self.joined.clear();
+                many.iter()
+                    .for_each(|chunk| self.joined.extend_from_slice(&chunk.bytes));
+                &self.joined
+            }
+        };
+        let (codec, body) = match compress(&mut self.compressor, &mut self.packed, joined) {
+            Some(packed) => (CODEC_ZSTD, packed),
+            None => (CODEC_RAW, joined),
+        };
+        // Just as long as it will be: many frames wait for a slow network.
+        let mut out = Vec::with_capacity(body.len() + FRAME_OVERHEAD);
         out.extend_from_slice(&nonce);
-        self.compress(chunks, plain, &mut out);
+        out.push(codec);
+        out.extend_from_slice(body);
         let aad = associated_data(self.vault, self.key, kind, &described);
         let tag = self.secret.seal(&nonce, &aad, &mut out[NONCE..])?;
         out.extend_from_slice(&tag);
@@ -141,39 +159,25 @@ impl FrameSealer {
             sealed: out.into(),
         })
     }
+}
 
-    /// Appends the codec byte and the chunks' bytes to `out`, compressed where that saves at least a thirty-second.
-    fn compress(&mut self, chunks: &[Chunk], plain: usize, out: &mut Vec<u8>) {
-        let joined: &[u8] = match chunks {
-            [one] => &one.bytes,
-            many => {
-                self.scratch.clear();
-                many.iter()
-                    .for_each(|chunk| self.scratch.extend_from_slice(&chunk.bytes));
-                &self.scratch
-            }
-        };
-        let start = out.len();
-        if plain >= SAMPLED_BYTES_MIN && !may_pay(&mut self.compressor, joined) {
-            out.push(CODEC_RAW);
-            out.extend_from_slice(joined);
-            return;
-        }
-        out.push(CODEC_ZSTD);
-        // Room for the gain that we insist on, and no more: zstd stops as soon as it does not fit.
-        let room = plain - plain / 32;
-        out.resize(start + 1 + room, 0);
-        match self
-            .compressor
-            .compress_to_buffer(joined, &mut out[start + 1..])
-        {
-            Ok(len) if len < room => out.truncate(start + 1 + len),
-            Ok(_) | Err(_) => {
-                out.truncate(start);
-                out.push(CODEC_RAW);
-                out.extend_from_slice(joined);
-            }
-        }
+/// The bytes compressed, where that saves at least a thirty-second. They lie in `room`, which is kept for the next ones.
+fn compress<'r>(
+    compressor: &mut zstd::bulk::Compressor<'static>,
+    room: &'r mut Vec<u8>,
+    joined: &[u8],
+) -> Option<&'r [u8]> {
+    if joined.len() >= SAMPLED_BYTES_MIN && !may_pay(compressor, joined) {
+        return None;
+    }
+    // Room for the gain that we insist on, and no more: zstd stops as soon as it does not fit.
+    let most = joined.len() - joined.len() / 32;
+    if room.len() < most {
+        room.resize(most, 0);
+    }
+    match compressor.compress_to_buffer(joined, &mut room[..most]) {
+        Ok(len) if len < most => Some(&room[..len]),
+        Ok(_) | Err(_) => None,
     }
 }
 
