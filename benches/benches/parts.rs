@@ -31,7 +31,7 @@ const ROUNDS: usize = 5;
 const PAGE: usize = 8 << 10;
 
 /// Packs are of this length.
-const PACK: usize = 64 << 20;
+const PACK: usize = 32 << 20;
 
 const VAULT: VaultId = VaultId([1; 16]);
 const KEY: KeyId = KeyId([2; 16]);

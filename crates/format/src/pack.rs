@@ -17,7 +17,7 @@ use crate::id::{ChunkId, ClaimNonce, Epoch, Hash, KeyId, PackId, PackNumber, Sco
 use crate::object::Sealed;
 
 /// A pack is closed once its frames hold this many bytes.
-pub const PACK_BYTES_AIM: u64 = 64 << 20;
+pub const PACK_BYTES_AIM: u64 = 32 << 20;
 
 /// The most chunks in one pack; a pack is closed before it would hold more.
 pub const PACK_CHUNKS_MAX: usize = 1 << 16;
@@ -201,15 +201,22 @@ impl Footer {
         &self.chunks[first..first + frame.chunks as usize]
     }
 
-    /// Puts a frame's sealed bytes, as read from a site, together with its description, after checking their hash.
-    pub fn frame(&self, index: usize, sealed: Bytes) -> Result<Frame> {
+    /// Checks the hash of a frame's sealed bytes.
+    pub fn verify_frame(&self, index: usize, sealed: &[u8]) -> Result<()> {
         let entry = &self.frames[index];
-        if sealed.len() != entry.len as usize || Hash::of(&sealed) != entry.hash {
+        if sealed.len() != entry.len as usize || Hash::of(sealed) != entry.hash {
             return Err(Error::corrupt(
                 format!("frame {index} of pack {}", self.pack),
                 "its bytes do not have the hash that the footer gives",
             ));
         }
+        Ok(())
+    }
+
+    /// Puts a frame's sealed bytes, as read from a site, together with its description, after checking their hash.
+    pub fn frame(&self, index: usize, sealed: Bytes) -> Result<Frame> {
+        self.verify_frame(index, &sealed)?;
+        let entry = &self.frames[index];
         Ok(Frame {
             key: self.keys[entry.key as usize],
             kind: self.kind,
@@ -410,7 +417,36 @@ pub fn verify_pack(expected: PackId, footer_hash: Hash, bytes: &[u8]) -> Result<
     let footer_at = trailer_at
         .checked_sub(len)
         .ok_or_else(|| Error::corrupt(what(), "its footer is longer than itself"))?;
-    let encoded = &bytes[footer_at as usize..trailer_at as usize];
+    let end = &bytes[footer_at as usize..];
+    let footer = verify_pack_end(expected, footer_hash, footer_at, end)?;
+    for index in 0..footer.frames.len() {
+        let start = footer.frames[index].offset as usize;
+        footer.verify_frame(
+            index,
+            &bytes[start..start + footer.frames[index].len as usize],
+        )?;
+    }
+    Ok(footer)
+}
+
+/// Verifies what follows a pack's frames: its footer, which begins at byte `footer_at`, and its trailer. With the hash of each
+/// frame that is all of the pack.
+pub fn verify_pack_end(
+    expected: PackId,
+    footer_hash: Hash,
+    footer_at: u64,
+    end: &[u8],
+) -> Result<Footer> {
+    let what = || format!("pack {expected}");
+    let (encoded, trailer) = end
+        .split_last_chunk::<{ TRAILER_LEN as usize }>()
+        .ok_or_else(|| Error::corrupt(what(), "it is too short"))?;
+    if footer_len(trailer)? != encoded.len() as u64 {
+        return Err(Error::corrupt(
+            what(),
+            "its footer is not as long as its trailer says",
+        ));
+    }
     if Hash::of(encoded) != footer_hash {
         return Err(Error::corrupt(
             what(),
@@ -426,15 +462,6 @@ pub fn verify_pack(expected: PackId, footer_hash: Hash, bytes: &[u8]) -> Result<
     }
     if footer.offset() != footer_at {
         return Err(Error::corrupt(what(), "its frames do not fill it"));
-    }
-    for (index, frame) in footer.frames.iter().enumerate() {
-        let start = frame.offset as usize;
-        if Hash::of(&bytes[start..start + frame.len as usize]) != frame.hash {
-            return Err(Error::corrupt(
-                format!("frame {index} of {}", what()),
-                "its bytes do not have the hash that the footer gives",
-            ));
-        }
     }
     Ok(footer)
 }

@@ -27,7 +27,7 @@ use serde::Serialize;
 use crate::Error;
 
 /// The size that packs aim at.
-pub const PACK_BYTES_TARGET: u64 = 64 << 20;
+pub const PACK_BYTES_TARGET: u64 = 32 << 20;
 
 /// What frames a pack holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

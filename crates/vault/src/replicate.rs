@@ -6,6 +6,7 @@
 
 pub mod copying;
 mod objects;
+pub mod underway;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,7 @@ use crate::guard::Guard;
 use crate::log::reader::{LogReader, read_header};
 use crate::log::writer::SharedState;
 use copying::{Effect, Event, Shared, judge};
+use underway::UnderWay;
 
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
@@ -71,6 +73,8 @@ pub struct Replicator {
     target: Arc<dyn Site>,
     state: SharedState,
     budget: Budget,
+    /// What others write there.
+    under_way: UnderWay,
     head: Option<Position>,
     /// When the record at the head was made.
     head_millis: Option<i64>,
@@ -107,6 +111,7 @@ impl Replicator {
             target,
             state,
             budget,
+            under_way: UnderWay::default(),
             head,
             head_millis: None,
             next: FIRST,
@@ -182,6 +187,11 @@ impl Replicator {
             }
         }
         Ok(at == FIRST)
+    }
+
+    /// Packs that others write to members are waited for, instead of being copied a second time.
+    pub fn beside(&mut self, others: UnderWay) {
+        self.under_way = others;
     }
 
     fn vault(&self) -> holdfast_format::VaultId {

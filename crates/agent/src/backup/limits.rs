@@ -26,7 +26,7 @@ pub(crate) const WHOLE_FILE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const SPARSE_FILE_BYTES_MIN: u64 = 64 << 10;
 
 /// Bytes of file content in memory at once: read and not yet taken by the sink.
-pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 40 << 20;
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 24 << 20;
 
 /// Empty read buffers that are kept for the next large file.
 pub(crate) const SPARE_BUFFERS_MAX: usize = 2;

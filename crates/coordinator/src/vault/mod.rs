@@ -23,6 +23,7 @@ use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::checkpoint::SegmentCache;
 use holdfast_vault::fetch::FrameReader;
 use holdfast_vault::log::takeover::Claimant;
+use holdfast_vault::replicate::underway::UnderWay;
 use holdfast_vault::{Budget, LogReader, Promises, Proposal, SharedState, State, Writer};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
@@ -36,12 +37,12 @@ use keeper::Keeper;
 use replica::{Replica, ReplicaArgs, Standing};
 use writer::{LogWriter, Propose, ProposeError};
 
-/// Bytes of packs in memory at once: one being filled, and one and a half on their way. Each vault has its own, so that one
-/// whose primary does not take anything keeps no other waiting.
-const PACKS_BYTES_MAX: usize = 160 << 20;
+/// Bytes of packs in memory at once: one being filled, and two on their way. Each vault has its own, so that one whose primary
+/// does not take anything keeps no other waiting.
+const PACKS_BYTES_MAX: usize = 96 << 20;
 
 /// Packs on their way to other members straight from memory, at most.
-const DIRECT_PACKS_MAX: usize = 1;
+const DIRECT_PACKS_MAX: usize = 2;
 
 /// A member's actor, and what it tells.
 type Following = (ActorRef<Replica>, watch::Receiver<Standing>);
@@ -83,6 +84,8 @@ pub struct Vault {
     next_pack: AtomicU64,
     /// Bounds the packs that are written to other members straight from memory.
     pub(crate) direct: Arc<tokio::sync::Semaphore>,
+    /// Those packs.
+    pub(crate) under_way: UnderWay,
     sessions: Mutex<std::collections::HashMap<holdfast_format::SessionId, Arc<session::Slot>>>,
     /// What was verified and collected last.
     pub upkeep: upkeep::Upkeep,
@@ -165,6 +168,7 @@ impl Vault {
             keeper: std::sync::OnceLock::new(),
             next_pack: AtomicU64::new(0),
             direct: Arc::new(tokio::sync::Semaphore::new(DIRECT_PACKS_MAX)),
+            under_way: UnderWay::default(),
             sessions: Mutex::default(),
             upkeep: Default::default(),
             repairs: Default::default(),

@@ -231,7 +231,8 @@ impl Replica {
             )
             .await?;
             match started {
-                Ok(replicator) => {
+                Ok(mut replicator) => {
+                    replicator.beside(vault.under_way.clone());
                     let held = vault.progress_of(&self.args.site);
                     if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
                         return Err(Error::Unavailable(format!(

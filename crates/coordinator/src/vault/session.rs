@@ -33,8 +33,8 @@ use crate::repair;
 /// Batches on their way to the primary at once.
 const BATCHES_MAX: usize = 2;
 
-/// Most bytes of frames that an agent may have sent and not been told durable.
-pub const WINDOW_BYTES: u64 = 112 << 20;
+/// Most bytes of frames that an agent may have sent and not been told durable: a pack being filled, one on its way, and a little more.
+pub const WINDOW_BYTES: u64 = 72 << 20;
 
 /// Frames that came this long ago are sent on their way even if their pack is not full.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_format::{ObjectName, Pack, Sealed};
 use holdfast_store::Kind;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Vault;
 use crate::error::{Error, Result};
@@ -19,27 +20,36 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// has it durably. Nobody waits for another member: one that fails or is slow gets the pack from the replicator.
 pub async fn put_pack(vault: &Arc<Vault>, pack: &Pack) -> Result<()> {
     let name = ObjectName::pack(vault.header.vault, pack.footer.pack);
-    for (site, standing) in vault.standings() {
-        // Only members that are nearly level: one that lags would pin packs in memory.
-        let level = standing.reachable && !standing.diverged && standing.lag_bytes < LAG_BYTES_MAX;
-        let (Some(opened), Ok(permit)) = (
-            vault.sites.opened(&site),
-            vault.direct.clone().try_acquire_owned(),
-        ) else {
-            continue;
-        };
-        if level {
-            let (name, body) = (name.clone(), pack.body.clone());
-            vault.context.spawn(async move {
-                // The replicator looks whether it is there, and copies it where it is not.
-                if let Err(error) = opened.site.put_pack(&name, body).await {
-                    tracing::warn!(%site, %error, "a pack was not written; the replicator will");
-                }
-                drop(permit);
-            });
-        }
+    // Bounds packs, not copies: members share a pack's bytes.
+    if let Ok(permit) = vault.direct.clone().try_acquire_owned() {
+        put_beside(vault, &name, &pack.body, Arc::new(permit));
     }
     put_primary(vault, &name, &pack.body).await
+}
+
+/// Begins to write a pack to members that are nearly level: one that lags would pin packs in memory.
+fn put_beside(
+    vault: &Arc<Vault>,
+    name: &ObjectName,
+    body: &Sealed,
+    permit: Arc<OwnedSemaphorePermit>,
+) {
+    for (site, standing) in vault.standings() {
+        let level = standing.reachable && !standing.diverged && standing.lag_bytes < LAG_BYTES_MAX;
+        let (true, Some(opened)) = (level, vault.sites.opened(&site)) else {
+            continue;
+        };
+        let (name, body, permit) = (name.clone(), body.clone(), permit.clone());
+        // ORDER: told before the primary has it, and so before any record names it: no replicator can come before.
+        let writing = vault.under_way.begin(site.clone(), name.clone());
+        vault.context.spawn(async move {
+            // The replicator looks whether it is there, and copies it where it is not.
+            if let Err(error) = opened.site.put_pack(&name, body).await {
+                tracing::warn!(%site, %error, "a pack was not written; the replicator will");
+            }
+            drop((writing, permit));
+        });
+    }
 }
 
 async fn put_primary(vault: &Arc<Vault>, name: &ObjectName, body: &Sealed) -> Result<()> {

@@ -167,6 +167,7 @@ impl Replicator {
 
     async fn copy_pack(&self, pack: PackInfo) -> Result<bool> {
         let name = ObjectName::pack(self.vault(), pack.id);
+        self.under_way.ended(self.target.name(), &name).await;
         let there = self.target.head(&name).await?;
         if there.as_ref().is_some_and(|info| info.size == pack.len) {
             return Ok(false);

@@ -57,7 +57,7 @@ use crate::error::Result;
 use crate::sink::ChunkSink;
 
 /// Plaintext that was put and is neither known to be there nor sealed, bytes.
-const MEMORY_BYTES: usize = 24 << 20;
+const MEMORY_BYTES: usize = 16 << 20;
 
 /// Memory is granted in units of this many bytes.
 const MEMORY_UNIT: usize = 1 << 10;

@@ -26,7 +26,7 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// The usual options for a source: no limit of the rate, all cores, a window of 128 MiB, a quarter of an hour for
+    /// The usual options for a source: no limit of the rate, all cores, a window of 80 MiB, a quarter of an hour for
     /// a coordinator to come back.
     pub fn new(source: SourceName) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -34,7 +34,7 @@ impl SessionOptions {
             source,
             tags: Vec::new(),
             rate_bytes_per_second: None,
-            window_bytes_max: 128 << 20,
+            window_bytes_max: 80 << 20,
             outage_max: Duration::from_secs(900),
             zstd_level: 1,
             suite: Suite::fastest(),
