@@ -219,6 +219,7 @@ pub async fn verify(world: &Arc<World>, repair: bool) -> Asked<(u64, u64, Vec<St
         read_data: true,
         sample_percent: 0.0,
         repair,
+        send_data: false,
     };
     ask(world, request, |service, request| async move {
         let mut said = service.verify(request).await?.into_inner();

@@ -81,6 +81,7 @@ fn until_failover(ground: &Ground, user: &Client) {
     listings(user, first, &text);
     whole_and_partial(ground, user, first, &before);
 
+    let before = bytes_read(user);
     let verified = user.json(0, &["verify", "--vault", "db", "--read-data"]);
     assert_eq!(verified["complete"], true, "{verified}");
     assert_eq!(
@@ -88,6 +89,13 @@ fn until_failover(ground: &Ground, user: &Client) {
         2,
         "{verified}"
     );
+    // What was read at the sites was opened as it came by: each site is read once, and nodes and the log a few times.
+    let stored = verified["bytes"].as_u64().unwrap();
+    let read = bytes_read(user) - before;
+    assert!(read < stored * 5 / 4, "{read} of {stored}: {verified}");
+    assert!(verified["chunks_opened"].as_u64().unwrap() > 0);
+    let each = verified["snapshots"].as_array().unwrap();
+    assert!(each.iter().all(|one| one["chunks"] == 0), "{verified}");
 
     user.done(&[
         "forget",
@@ -220,4 +228,14 @@ fn whole_and_partial(
     assert_same(&path.join("many"), &part.join("many"));
     let names: Vec<_> = fs::read_dir(part).unwrap().collect();
     assert_eq!(names.len(), 1, "only what was asked for");
+}
+
+/// What was read at all sites so far, bytes.
+fn bytes_read(user: &Client) -> u64 {
+    let status = user.json(0, &["status"]);
+    let sites = status["vaults"][0]["sites"].as_array().unwrap();
+    let read = sites
+        .iter()
+        .map(|site| site["bytes_read"].as_u64().unwrap());
+    read.sum()
 }

@@ -22,7 +22,7 @@ mod wire;
 
 pub use admin::*;
 pub use connect::{Connection, Endpoint, TlsFiles};
-pub use remote::{RemoteOptions, RemoteSource};
+pub use remote::{FrameProof, RemoteOptions, RemoteSource};
 pub use scopes::ScopedSources;
 pub use session::{
     Dial, Finished, Inbound, Link, LinkState, SessionFigures, SessionOptions, SessionProgress,

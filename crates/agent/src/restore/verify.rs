@@ -107,6 +107,25 @@ pub struct ChunksRead {
     bad: HashMap<ChunkId, Bad>,
 }
 
+impl ChunksRead {
+    /// Notes a chunk that was read and opened elsewhere, and is right.
+    pub fn add(&mut self, id: &ChunkId, len: u32) {
+        if self.seen.len() < SEEN_MAX {
+            self.seen.insert(key(id), Seen::read(u64::from(len)));
+        }
+    }
+
+    /// How many chunks are known.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+}
+
 /// Verifies. Damage is in the result; an error means that the verification did not come to its end.
 pub async fn verify(
     ctx: &Context,

@@ -18,6 +18,9 @@ use crate::salvage::Salvaged;
 use crate::vault::Vault;
 use crate::vault::collector::BringBack;
 
+/// What a verification says waits for the client to take it: frames of up to some MiB may be among it.
+const VERIFY_ANSWERS_MAX: usize = 8;
+
 #[tonic::async_trait]
 impl Operations for Service {
     type VerifyStream = ReceiverStream<std::result::Result<v1::VerifyProgress, Status>>;
@@ -81,7 +84,7 @@ impl Operations for Service {
         &self,
         request: Request<v1::VerifyRequest>,
     ) -> std::result::Result<Response<Self::VerifyStream>, Status> {
-        let (to, from) = mpsc::channel(64);
+        let (to, from) = mpsc::channel(VERIFY_ANSWERS_MAX);
         let service = self.clone();
         let request = request.into_inner();
         // Who is to be asked elsewhere learns it before there is a stream.

@@ -289,7 +289,8 @@ async fn give(vault: &Arc<Vault>, to: &Sender, number: u64, fetched: Fetched) ->
     Ok(())
 }
 
-fn wire_frame(vault: &Vault, frame: Frame) -> Result<v1::SealedFrame> {
+/// A frame as it goes over the wire, with the key object that opens it.
+pub(super) fn wire_frame(vault: &Vault, frame: Frame) -> Result<v1::SealedFrame> {
     let key = vault
         .state()
         .catalog

@@ -4,14 +4,15 @@
 //! learnt: snapshots that were read back whole at a site, and chunks that no site can give any more ([`lost`]).
 
 mod lost;
+mod packs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
-use holdfast_format::pack::verify_pack;
 use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, SnapshotId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
@@ -35,6 +36,9 @@ const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// And so long the collector, which may be at work, for saving the fold.
 const SAVE_WAIT: Duration = Duration::from_secs(60);
+
+/// Packs of one site that are read at once.
+const PACKS_AT_ONCE: usize = 2;
 
 /// Where progress goes.
 pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
@@ -68,6 +72,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         repaired: 0,
         bad: BTreeMap::new(),
         bad_keys: BTreeMap::new(),
+        given: BTreeSet::new(),
         closures: None,
         sites_unchecked: 0,
     };
@@ -145,6 +150,8 @@ struct Check<'a> {
     bad: BTreeMap<PackOrdinal, usize>,
     /// At how many members each data key was found bad and stayed so.
     bad_keys: BTreeMap<KeyId, usize>,
+    /// Packs that were given to the client whole.
+    given: BTreeSet<PackOrdinal>,
     /// What each snapshot reaches; made when the first bad pack is met.
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
     /// Members that did not answer.
@@ -226,9 +233,8 @@ impl Check<'_> {
             self.hashed(name, opened, object, hash, Part::Alone).await?;
         }
         self.checkpoints(name, opened, head).await?;
-        for (ordinal, pack) in packs.iter().filter(|(_, pack)| pack.added <= head) {
-            self.pack(name, opened, *ordinal, pack).await?;
-        }
+        let there = packs.into_iter().filter(|(_, pack)| pack.added <= head);
+        self.packs(name, opened, there.collect()).await?;
         let whole = self.findings - self.repaired == before;
         if whole && self.request.read_data && self.request.sample_percent <= 0.0 {
             self.say_verified(name, head).await?;
@@ -379,20 +385,60 @@ impl Check<'_> {
         self.find(name, finding).await
     }
 
-    async fn pack(
+    async fn packs(
         &mut self,
         name: &SiteName,
         opened: &Opened,
+        packs: Vec<(PackOrdinal, PackInfo)>,
+    ) -> Result<()> {
+        let due: Vec<_> = packs
+            .into_iter()
+            .map(|(ordinal, pack)| {
+                let how = self.how(ordinal, &pack);
+                (ordinal, pack, how)
+            })
+            .collect();
+        let (vault, to) = (self.vault.clone(), self.to);
+        let mut checked = futures::stream::iter(due)
+            .map(|(ordinal, pack, how)| {
+                let (vault, site) = (&vault, opened.site.as_ref());
+                async move {
+                    let flaw = packs::check(vault, site, &pack, how, to).await;
+                    (ordinal, pack, how, flaw)
+                }
+            })
+            .buffered(PACKS_AT_ONCE);
+        while let Some((ordinal, pack, how, flaw)) = checked.next().await {
+            let flaw = flaw?;
+            if flaw.is_none() && how == packs::Check::ReadAndGive {
+                self.given.insert(ordinal);
+            }
+            self.judge(name, ordinal, &pack, how, flaw).await?;
+        }
+        Ok(())
+    }
+
+    fn how(&self, ordinal: PackOrdinal, pack: &PackInfo) -> packs::Check {
+        let percent = self.request.sample_percent;
+        if !self.request.read_data || (percent > 0.0 && !in_sample(pack, percent)) {
+            return packs::Check::Look;
+        }
+        match self.request.send_data && !self.given.contains(&ordinal) {
+            true => packs::Check::ReadAndGive,
+            false => packs::Check::Read,
+        }
+    }
+
+    async fn judge(
+        &mut self,
+        name: &SiteName,
         ordinal: PackOrdinal,
         pack: &PackInfo,
+        how: packs::Check,
+        flaw: Option<packs::Flaw>,
     ) -> Result<()> {
-        let percent = self.request.sample_percent;
-        let reads = self.request.read_data && (percent <= 0.0 || in_sample(pack, percent));
         let object = ObjectName::pack(self.vault.header.vault, pack.id);
-        let what = match reads {
-            true => read_pack(opened.site.as_ref(), &object, pack).await,
-            false => look_at_pack(opened.site.as_ref(), &object, pack).await,
-        };
+        let reads = how != packs::Check::Look;
         self.objects += 1;
         if reads {
             self.bytes += pack.len;
@@ -403,7 +449,7 @@ impl Check<'_> {
             let info = state.catalog.packs.get(&ordinal);
             info.is_some_and(|info| info.condemned.is_none())
         };
-        if let Some((what, is_damage)) = what
+        if let Some(packs::Flaw { what, is_damage }) = flaw
             && live()
         {
             let mut finding = Finding::of(object.as_str(), what);
@@ -418,7 +464,7 @@ impl Check<'_> {
             }
             self.find(name, finding).await?;
         }
-        if self.objects.is_multiple_of(16) {
+        if reads || self.objects.is_multiple_of(16) {
             let count = v1::VerifyCount {
                 objects: self.objects,
                 objects_total: self.total,
@@ -476,35 +522,4 @@ fn in_sample(pack: &PackInfo, percent: f64) -> bool {
     let hash = &pack.footer_hash.0;
     let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
     f64::from(number) < percent / 100.0 * f64::from(u32::MAX)
-}
-
-/// What is wrong with a pack, and whether that is damage (or a site that does not answer).
-async fn read_pack(
-    site: &dyn SiteReader,
-    name: &ObjectName,
-    pack: &PackInfo,
-) -> Option<(String, bool)> {
-    match site.get(name).await {
-        Ok(Some(bytes)) => verify_pack(pack.id, pack.footer_hash, &bytes)
-            .err()
-            .map(|error| (error.to_string(), true)),
-        Ok(None) => Some(("it is missing".into(), true)),
-        Err(error) => Some((error.to_string(), false)),
-    }
-}
-
-async fn look_at_pack(
-    site: &dyn SiteReader,
-    name: &ObjectName,
-    pack: &PackInfo,
-) -> Option<(String, bool)> {
-    match site.head(name).await {
-        Ok(Some(info)) if info.size == pack.len => None,
-        Ok(Some(info)) => Some((
-            format!("it has {} bytes, not {}", info.size, pack.len),
-            true,
-        )),
-        Ok(None) => Some(("it is missing".into(), true)),
-        Err(error) => Some((error.to_string(), false)),
-    }
 }

@@ -1,14 +1,16 @@
 //! `holdfast verify`: whether what is stored is there and right.
 //!
-//! The coordinator checks every object at every site; it needs no key for that. With an identity this machine then
-//! reads snapshots as a restore would, down to each chunk's id.
+//! The coordinator checks every object at every site; it needs no key for that. With an identity this machine opens what the
+//! coordinator read, down to each chunk's id, and then goes through the snapshots as a restore would: of data it asks only for what
+//! did not come along.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::Args;
-use holdfast_agent::client::{Admin, Finding, SnapshotInfo, VerifyOptions, VerifyStep};
+use holdfast_agent::client::{Admin, Finding, FrameProof, SnapshotInfo, VerifyOptions, VerifyStep};
 use holdfast_agent::restore::{ChunksRead, RestoreProgress, VerifyDepth, VerifyResult, verify};
+use holdfast_format::Scope;
 use serde::Serialize;
 
 use crate::args::{IdentityArgs, InVault, OfSource, Sampling, SnapshotName};
@@ -49,6 +51,8 @@ struct Report {
     complete: bool,
     objects: u64,
     bytes: u64,
+    /// Chunks in them that were opened with the identity.
+    chunks_opened: u64,
     findings: Vec<FindingView>,
     findings_count: u64,
     /// Sites that did not answer, each with the reason: nothing is known of what lies there.
@@ -94,16 +98,30 @@ pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
     };
     let mut report = Report::default();
     let admin = call.unless_interrupted(call.admin()).await?;
-    call.unless_interrupted(objects(call, &args, &admin, &mut report))
-        .await?;
+    let checking = async {
+        let mut proof = match &identity {
+            Some(identity) if opens_all(&args) => {
+                let connection = call.connect().await?;
+                let vault = &args.vault.vault;
+                Some(FrameProof::open(&call.context, &connection, identity, vault).await?)
+            }
+            _ => None,
+        };
+        objects(call, &args, &admin, &mut report, proof.as_mut()).await?;
+        match proof {
+            Some(proof) => Ok(proof.finish().await?),
+            None => Ok(HashMap::new()),
+        }
+    };
+    // Ids of one scope say nothing of those of another.
+    let mut read: HashMap<Scope, ChunksRead> = call.unless_interrupted(checking).await?;
+    report.chunks_opened = read.values().map(|read| read.len() as u64).sum();
     if let Some(identity) = identity {
         let open = Reader::open(call, identity, &args.vault.vault, args.site.clone());
         let reader = call.unless_interrupted(open).await?;
-        // Ids of one scope say nothing of those of another.
-        let mut read: HashMap<String, ChunksRead> = HashMap::new();
         let depth = depth(call, &args);
         for info in chosen(&reader, &args)? {
-            let read = read.entry(info.scope.to_string()).or_default();
+            let read = read.entry(info.scope.clone()).or_default();
             let one = snapshot(call, depth, &reader, &info, read).await?;
             report.snapshots.push(one);
         }
@@ -113,6 +131,13 @@ pub(crate) async fn run(call: &Call, args: VerifyArgs) -> Outcome {
         && report.unchecked.is_empty()
         && report.snapshots.iter().all(whole);
     show(call, &args, &report)
+}
+
+/// Whether everything that the coordinator reads is needed to verify the snapshots: it is opened then as it comes by, and
+/// nothing is read twice.
+fn opens_all(args: &VerifyArgs) -> bool {
+    let reads_all = args.read_data.is_some_and(|data| data.sample().is_none());
+    reads_all && args.snapshots.is_empty() && args.source.name().is_none()
 }
 
 fn chosen(reader: &Reader<'_>, args: &VerifyArgs) -> Outcome<Vec<SnapshotInfo>> {
@@ -134,12 +159,14 @@ async fn objects(
     args: &VerifyArgs,
     admin: &Admin,
     report: &mut Report,
+    mut proof: Option<&mut FrameProof>,
 ) -> Outcome<()> {
     let options = VerifyOptions {
         site: args.site.clone(),
         read_data: args.read_data.is_some(),
         sample_percent: args.read_data.and_then(Sampling::sample),
         repair: args.repair,
+        send_data: proof.is_some(),
     };
     let mut steps = admin.verify(&args.vault.vault, &options).await?;
     let counted = Arc::new(std::sync::Mutex::new((0, 0, 0)));
@@ -157,6 +184,11 @@ async fn objects(
     });
     while let Some(step) = steps.next().await? {
         match step {
+            VerifyStep::Frame(frame) => {
+                if let Some(proof) = &mut proof {
+                    proof.take(frame).await?;
+                }
+            }
             VerifyStep::Count {
                 objects,
                 objects_total,
@@ -285,6 +317,12 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
         output::count(report.objects),
         output::bytes(report.bytes)
     ))?;
+    if report.chunks_opened > 0 {
+        output::line(format_args!(
+            "{} in them opened",
+            output::counted(report.chunks_opened, "chunk")
+        ))?;
+    }
     for one in &report.snapshots {
         let result = &one.result;
         output::line(format_args!(

@@ -17,7 +17,7 @@ pub use collection::{CollectPlan, CollectStep, Collecting};
 pub use failover::{FailbackReport, FailoverPlan, FailoverReport, RebuiltVault};
 pub use retention::{Expiring, HoldCover, HoldInfo, RetentionDecision};
 pub use site::Attaching;
-pub use verification::{Finding, VerifyOptions, VerifyStep, Verifying};
+pub use verification::{Finding, VerifiedFrame, VerifyOptions, VerifyStep, Verifying};
 
 use super::status::{nonsense, refused};
 use super::{Connection, SnapshotInfo, VaultInfo};

@@ -1,6 +1,6 @@
 //! Checking the objects at sites, as the coordinator does it without any key.
 
-use holdfast_format::SnapshotId;
+use holdfast_format::{Scope, SnapshotId};
 use holdfast_proto::v1;
 use tonic::Streaming;
 
@@ -19,6 +19,8 @@ pub struct VerifyOptions {
     pub sample_percent: Option<f64>,
     /// Mend what is bad from a good copy.
     pub repair: bool,
+    /// Have the frames of data that were read and are right sent here, to be opened.
+    pub send_data: bool,
 }
 
 /// Something that is wrong.
@@ -38,9 +40,18 @@ pub struct Finding {
     pub unchecked: bool,
 }
 
+/// A frame that was read and is right, still sealed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedFrame {
+    pub(crate) scope: Scope,
+    pub(crate) frame: v1::SealedFrame,
+}
+
 /// What happens in a verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum VerifyStep {
+    /// For [`FrameProof`](crate::client::FrameProof).
+    Frame(VerifiedFrame),
     /// Something is wrong.
     Finding(Finding),
     /// So much was checked.
@@ -90,6 +101,12 @@ impl Verifying {
 fn read(kind: v1::verify_progress::Kind) -> Result<VerifyStep> {
     use v1::verify_progress::Kind;
     Ok(match kind {
+        Kind::Frame(given) => VerifyStep::Frame(VerifiedFrame {
+            scope: given.scope.parse().map_err(nonsense)?,
+            frame: given
+                .frame
+                .ok_or_else(|| nonsense("a verified frame without a frame"))?,
+        }),
         Kind::Finding(finding) => VerifyStep::Finding(Finding {
             site: finding.site,
             object: finding.object,
@@ -125,6 +142,7 @@ impl Admin {
             read_data: options.read_data,
             sample_percent: options.sample_percent.unwrap_or_default(),
             repair: options.repair,
+            send_data: options.send_data,
         };
         let what = format!("the verification of {}", named(vault));
         let answer = self.connection.operations().verify(request).await;

@@ -11,6 +11,7 @@ mod hold;
 mod keyring;
 mod neighbours;
 mod opener;
+mod proof;
 mod sealed;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,7 @@ use self::desk::{Desk, Wish};
 use self::hold::Hold;
 use self::keyring::KeyRing;
 use self::opener::Opener;
+pub use self::proof::FrameProof;
 use super::{Admin, Connection, SnapshotInfo, VaultInfo, keys};
 use crate::error::{Error, Result};
 use crate::source::{ChunkSource, Fetched, Loss};

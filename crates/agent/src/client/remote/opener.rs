@@ -69,37 +69,56 @@ impl Opener {
         wanted: &HashSet<ChunkId>,
     ) -> Result<Vec<(ChunkId, std::result::Result<Fetched, Loss>)>> {
         let mine: Vec<ChunkId> = frame.chunks.iter().map(|chunk| chunk.id).collect();
-        let mine = mine.into_iter().filter(|id| wanted.contains(id));
-        let lost = |why: String| {
-            let all = mine.clone().map(|id| {
-                let why = why.clone();
-                (id, Err(Loss { id, why }))
-            });
-            Ok(all.collect())
-        };
+        Ok(match self.unseal(frame, key).await? {
+            Ok((frame, opened)) => self.hand_out(frame, opened, wanted),
+            Err(why) => {
+                let mine = mine.into_iter().filter(|id| wanted.contains(id));
+                let lost = mine.map(|id| {
+                    let why = why.clone();
+                    (id, Err(Loss { id, why }))
+                });
+                lost.collect()
+            }
+        })
+    }
+
+    /// Opens a frame and keeps nothing of it; gives the chunks that it has, with their lengths: none if it does not open.
+    pub(super) async fn prove(&self, frame: Frame, key: KeyRef) -> Result<Vec<(ChunkId, u32)>> {
+        Ok(match self.unseal(frame, key).await? {
+            Ok((frame, _)) => {
+                let chunks = frame.chunks.into_iter();
+                chunks.map(|chunk| (chunk.id, chunk.len)).collect()
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a frame does not open; its chunks are read one by one");
+                Vec::new()
+            }
+        })
+    }
+
+    /// Opens a frame. The inner error says why it cannot be opened, the outer one that nothing more can be had.
+    async fn unseal(
+        &self,
+        frame: Frame,
+        key: KeyRef,
+    ) -> Result<std::result::Result<(Frame, Vec<Bytes>), String>> {
         // ORDER: first the key, then room. A frame that waits for its key must not keep the stream from being read: the
         // key comes over the same connection, whose window the unread frames may have filled.
         let secret = match self.keys.get(&key).await {
             Ok(secret) => secret,
             Err(error @ (Error::Unavailable { .. } | Error::Interrupted)) => return Err(error),
-            Err(error) => return lost(error.to_string()),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         let units = (frame.sealed.len() / UNIT).clamp(1, OPENING_BYTES_MAX / UNIT) as u32;
         let room = self.room.acquire_many(units).await;
         let (vault, scope) = (self.keys.vault(), Arc::clone(&self.scope));
-        let (frame, opened) = self
-            .context
-            .run_blocking(move || {
-                let opened = open_frame(vault, &secret, &scope, &frame);
-                (frame, opened)
-            })
-            .await;
+        let opened = self.context.run_blocking(move || {
+            let opened = open_frame(vault, &secret, &scope, &frame);
+            opened.map(|opened| (frame, opened))
+        });
+        let opened = opened.await;
         drop(room);
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => return lost(error.to_string()),
-        };
-        Ok(self.hand_out(frame, opened, wanted))
+        Ok(opened.map_err(|error| error.to_string()))
     }
 
     fn hand_out(

@@ -1,0 +1,225 @@
+//! A site's packs against the log: looked at, or read whole, a run of frames at a time.
+//!
+//! No state: memory is bounded by the runs under way, however long a pack is. What was read and is right may be given on to a client
+//! who opens it, so that nobody reads it twice.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use holdfast_format::pack::verify_pack_end;
+use holdfast_format::{ChunkKind, Footer, Frame, ObjectName};
+use holdfast_proto::v1;
+use holdfast_store::{Kind, SiteReader};
+use holdfast_vault::fold::catalog::PackInfo;
+
+use super::{Said, Sender, tell};
+use crate::error::{Error, Result};
+use crate::services::restore::wire_frame;
+use crate::vault::Vault;
+
+/// How much of a pack one request reads, bytes.
+const RUN_BYTES_MAX: u64 = 8 << 20;
+
+/// What is done with a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Only that it is there with the right length.
+    Look,
+    /// All of its bytes.
+    Read,
+    /// All of its bytes, and its frames of data are given to the client.
+    ReadAndGive,
+}
+
+/// What is wrong with a pack.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub(super) what: String,
+    /// Or else the site did not answer.
+    pub(super) is_damage: bool,
+}
+
+impl Flaw {
+    fn damage(what: impl ToString) -> Self {
+        Self {
+            what: what.to_string(),
+            is_damage: true,
+        }
+    }
+
+    fn of(error: &holdfast_store::Error) -> Self {
+        Self {
+            what: error.to_string(),
+            is_damage: error.kind() == Kind::Corrupt,
+        }
+    }
+}
+
+/// Checks one pack at one site.
+///
+/// # Errors
+/// If the client is gone.
+pub(super) async fn check(
+    vault: &Vault,
+    site: &dyn SiteReader,
+    pack: &PackInfo,
+    how: Check,
+    to: &Sender,
+) -> Result<Option<Flaw>> {
+    let name = ObjectName::pack(vault.header.vault, pack.id);
+    if let Some(flaw) = look(site, &name, pack).await {
+        return Ok(Some(flaw));
+    }
+    if how == Check::Look {
+        return Ok(None);
+    }
+    let footer = match footer(site, &name, pack).await {
+        Ok(footer) => Arc::new(footer),
+        Err(flaw) => return Ok(Some(flaw)),
+    };
+    for run in runs(&footer) {
+        let frames = match read(vault, site, &name, &footer, run).await {
+            Ok(frames) => frames,
+            Err(flaw) => return Ok(Some(flaw)),
+        };
+        if how == Check::ReadAndGive && footer.kind == ChunkKind::Data {
+            for frame in frames {
+                give(vault, &footer, frame, to).await?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+async fn look(site: &dyn SiteReader, name: &ObjectName, pack: &PackInfo) -> Option<Flaw> {
+    match site.head(name).await {
+        Ok(Some(info)) if info.size == pack.len => None,
+        Ok(Some(info)) => Some(Flaw::damage(format!(
+            "it has {} bytes, not {}",
+            info.size, pack.len
+        ))),
+        Ok(None) => Some(Flaw::damage("it is missing")),
+        Err(error) => Some(Flaw::of(&error)),
+    }
+}
+
+async fn range(
+    site: &dyn SiteReader,
+    name: &ObjectName,
+    range: Range<u64>,
+) -> std::result::Result<bytes::Bytes, Flaw> {
+    match site.get_range(name, range).await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Flaw::damage("it is missing")),
+        Err(error) => Err(Flaw::of(&error)),
+    }
+}
+
+async fn footer(
+    site: &dyn SiteReader,
+    name: &ObjectName,
+    pack: &PackInfo,
+) -> std::result::Result<Footer, Flaw> {
+    let end = range(site, name, pack.footer_offset..pack.len).await?;
+    verify_pack_end(pack.id, pack.footer_hash, pack.footer_offset, &end).map_err(Flaw::damage)
+}
+
+/// Frames of one run, each with the hash that the footer gives.
+async fn read(
+    vault: &Vault,
+    site: &dyn SiteReader,
+    name: &ObjectName,
+    footer: &Arc<Footer>,
+    run: Range<usize>,
+) -> std::result::Result<Vec<Frame>, Flaw> {
+    let (first, last) = (&footer.frames[run.start], &footer.frames[run.end - 1]);
+    let from = first.offset;
+    let bytes = range(site, name, from..last.offset + u64::from(last.len)).await?;
+    let footer = Arc::clone(footer);
+    let hash = move || {
+        let frames = run.map(|index| {
+            let start = (footer.frames[index].offset - from) as usize;
+            let sealed = bytes.slice(start..start + footer.frames[index].len as usize);
+            footer.frame(index, sealed)
+        });
+        frames.collect::<holdfast_format::Result<Vec<Frame>>>()
+    };
+    vault.context.run_blocking(hash).await.map_err(Flaw::damage)
+}
+
+/// All frames, in runs that one request reads each.
+fn runs(footer: &Footer) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (index, frame) in footer.frames.iter().enumerate() {
+        bytes += u64::from(frame.len);
+        match runs.last_mut() {
+            Some(run) if bytes <= RUN_BYTES_MAX => run.end = index + 1,
+            _ => {
+                runs.push(index..index + 1);
+                bytes = u64::from(frame.len);
+            }
+        }
+    }
+    runs
+}
+
+async fn give(vault: &Vault, footer: &Footer, frame: Frame, to: &Sender) -> Result<()> {
+    let frame = match wire_frame(vault, frame) {
+        Ok(frame) => frame,
+        // Its key was given up while it was read: nobody needs it any more.
+        Err(Error::Corrupt(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let frame = v1::VerifiedFrame {
+        scope: footer.scope.to_string(),
+        frame: Some(frame),
+    };
+    tell(to, Said::Frame(frame)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_format::pack::FooterFrame;
+    use holdfast_format::{Hash, PackId, Scope};
+
+    use super::*;
+
+    fn footer(lens: &[u32]) -> Footer {
+        let mut offset = 0;
+        let frames = lens.iter().map(|&len| {
+            let frame = FooterFrame {
+                offset,
+                len,
+                key: 0,
+                hash: Hash([0; 32]),
+                first_chunk: 0,
+                chunks: 0,
+            };
+            offset += u64::from(len);
+            frame
+        });
+        Footer {
+            vault: holdfast_format::VaultId([1; 16]),
+            pack: PackId {
+                epoch: holdfast_format::Epoch(1),
+                nonce: holdfast_format::ClaimNonce([1; 16]),
+                number: holdfast_format::PackNumber(0),
+            },
+            kind: ChunkKind::Data,
+            scope: Scope::vault(),
+            keys: vec![],
+            frames: frames.collect(),
+            chunks: vec![],
+        }
+    }
+
+    #[test]
+    fn runs_hold_every_frame_once_and_are_as_long_as_a_request_may_be() {
+        const MIB: u32 = 1 << 20;
+        assert_eq!(runs(&footer(&[])), []);
+        assert_eq!(runs(&footer(&[9 * MIB])), [0..1]);
+        assert_eq!(runs(&footer(&[4 * MIB, 4 * MIB, 1])), [0..2, 2..3]);
+        assert_eq!(runs(&footer(&[1, 9 * MIB, 1, 7 * MIB])), [0..1, 1..2, 2..4]);
+    }
+}
