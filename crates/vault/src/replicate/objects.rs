@@ -4,6 +4,7 @@
 //! at the member is noted with what belongs there, for whoever may replace it.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures::StreamExt;
 use holdfast_format::checkpoint::Manifest;
@@ -16,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::fold::catalog::PackInfo;
 use crate::guard::Guard;
 use crate::log::writer::put_same;
+
+/// A pack that somebody else is writing to the member is waited for so long, before it is copied from the primary.
+const BESIDE_WAIT: Duration = Duration::from_secs(30);
 
 impl Replicator {
     /// Packs that could not be copied since their copy at the primary is damaged or missing: another member may have good
@@ -167,7 +171,9 @@ impl Replicator {
 
     async fn copy_pack(&self, pack: PackInfo) -> Result<bool> {
         let name = ObjectName::pack(self.vault(), pack.id);
-        self.under_way.ended(self.target.name(), &name).await;
+        // Nothing rests on it: to copy the pack twice costs time only. A disk that was taken away may keep whoever writes there for ever.
+        let ended = self.under_way.ended(self.target.name(), &name);
+        let _ = tokio::time::timeout(BESIDE_WAIT, ended).await;
         let there = self.target.head(&name).await?;
         if there.as_ref().is_some_and(|info| info.size == pack.len) {
             return Ok(false);
