@@ -90,12 +90,8 @@ mod tests {
         assert!(is_over(&all, "near", 1).await);
         assert!(is_over(&all, "far", 3).await);
         assert!(!is_over(&all, "far", 1).await);
-        let waiting = tokio::spawn({
-            let all = all.clone();
-            async move { all.ended(&"far".parse().unwrap(), &pack(1)).await }
-        });
-        drop(writing);
-        waiting.await.unwrap();
+        let (far, first) = ("far".parse().unwrap(), pack(1));
+        let ((), ()) = tokio::join!(all.ended(&far, &first), async { drop(writing) });
         assert!(!is_over(&all, "far", 2).await);
         drop(other);
         assert!(is_over(&all, "far", 2).await);

@@ -217,9 +217,14 @@ mod tests {
     #[test]
     fn runs_hold_every_frame_once_and_are_as_long_as_a_request_may_be() {
         const MIB: u32 = 1 << 20;
-        assert_eq!(runs(&footer(&[])), []);
-        assert_eq!(runs(&footer(&[9 * MIB])), [0..1]);
-        assert_eq!(runs(&footer(&[4 * MIB, 4 * MIB, 1])), [0..2, 2..3]);
-        assert_eq!(runs(&footer(&[1, 9 * MIB, 1, 7 * MIB])), [0..1, 1..2, 2..4]);
+        fn check(lens: &[u32], want: &[(usize, usize)]) {
+            let runs = runs(&footer(lens)).into_iter();
+            let runs: Vec<(usize, usize)> = runs.map(|run| (run.start, run.end)).collect();
+            assert_eq!(runs, want, "{lens:?}");
+        }
+        check(&[], &[]);
+        check(&[9 * MIB], &[(0, 1)]);
+        check(&[4 * MIB, 4 * MIB, 1], &[(0, 2), (2, 3)]);
+        check(&[1, 9 * MIB, 1, 7 * MIB], &[(0, 1), (1, 2), (2, 4)]);
     }
 }
