@@ -46,6 +46,11 @@ pub(crate) fn find(vault: &str, named: Option<&Path>) -> Outcome<Kept> {
 }
 
 impl Kept {
+    /// The file that it came from.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Notes a newer list of recipients in this user's own copy, so that an older one is never believed again.
     pub(crate) fn renew(&self, newest: &holdfast_format::fact::RecipientsSet) {
         if !self.own || newest.generation <= self.bundle.recipients.generation {

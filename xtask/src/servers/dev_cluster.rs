@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::etcd::Etcd;
 use super::moto::Moto;
@@ -24,12 +25,16 @@ const NAMES: [&str; 3] = ["c1", "c2", "c3"];
 /// A coordinator whose lease is so short is replaced before one loses patience.
 const LEASE: &str = "3s";
 
+/// How files end that name the process of a script.
+const PID: &str = ".pid";
+
 /// Runs it until Ctrl-C.
 pub(crate) fn run(runner: &Runner, repository: &Repository) -> anyhow::Result<()> {
     packages::ensure(runner, packages::ETCD)?;
     let python = python::ensure(runner, repository)?;
     let binary = cargo::build_holdfast(runner, repository)?;
     let scratch = Scratch::create()?;
+    let _again = StartedAgain(scratch.path());
     let mut etcds = Etcd::start_three(scratch.path())?;
     let mut motos = [
         Moto::start_as("s3-onsite", repository, scratch.path(), &python)?,
@@ -77,12 +82,44 @@ pub(crate) fn run(runner: &Runner, repository: &Repository) -> anyhow::Result<()
     let urls = ports.map(|port| format!("http://127.0.0.1:{port}"));
     println!("export HOLDFAST_COORDINATOR={}", quoted(&urls.join(",")));
     println!("export PATH={}:$PATH", quoted(&folder_of(&binary)));
+    // Bundles of vaults made here must not take the place of this user's own.
+    for (variable, folder) in [("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache")] {
+        let folder = scratch.path().join(folder).display().to_string();
+        println!("export {variable}={}", quoted(&folder));
+    }
     for etcd in &etcds {
         plan.write_etcd(etcd)?;
     }
     eprintln!("{}", plan.told(&etcds, &motos, &coordinators));
     // Whatever is killed is meant to be.
     runner.wait_for_interrupt(|| Ok(()))
+}
+
+/// What a person started again with the scripts in a folder: it ends with the cluster.
+struct StartedAgain<'f>(&'f Path);
+
+impl Drop for StartedAgain<'_> {
+    fn drop(&mut self) {
+        let files = fs::read_dir(self.0).into_iter().flatten();
+        for path in files.filter_map(Result::ok).map(|entry| entry.path()) {
+            if path.to_str().is_some_and(|path| path.ends_with(PID)) {
+                kill_noted(&path, self.0);
+            }
+        }
+    }
+}
+
+/// Kills the process that a file names, if it is one that was started with this folder.
+fn kill_noted(file: &Path, folder: &Path) {
+    let noted = fs::read_to_string(file).unwrap_or_default();
+    let Some(pid) = noted.trim().parse().ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    // The number may be another's by now.
+    let words = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    if String::from_utf8_lossy(&words).contains(&folder.display().to_string()) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// What a coordinator is started with.
@@ -99,8 +136,9 @@ impl Plan<'_> {
     fn write(&self, name: &str, port: u16) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(format!("start-{name}"));
         let text = format!(
-            "#!/bin/sh\nexport AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}\nexec {} coordinator --name {name} --data {} \
+            "#!/bin/sh\n{}export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}\nexec {} coordinator --name {name} --data {} \
              --listen 127.0.0.1:{port} --placement {} --cluster-key {} --lease {LEASE} --site {} --site {}\n",
+            self.noting(name),
             quoted(&self.binary.display().to_string()),
             quoted(&self.folder.join(name).display().to_string()),
             quoted(&self.placement),
@@ -112,16 +150,34 @@ impl Plan<'_> {
         Ok(path)
     }
 
+    /// Notes which process a script becomes.
+    fn noting(&self, name: &str) -> String {
+        let file = self.folder.join(format!("{name}{PID}"));
+        format!("echo $$ > {}\n", quoted(&file.display().to_string()))
+    }
+
     /// A script that starts an etcd node again.
     fn write_etcd(&self, etcd: &Etcd) -> anyhow::Result<()> {
         let words: Vec<String> = etcd.arguments().iter().map(|word| quoted(word)).collect();
-        let text = format!("#!/bin/sh\nexec etcd {} 2> /dev/null\n", words.join(" "));
+        let text = format!(
+            "#!/bin/sh\n{}exec etcd {} 2> {}\n",
+            self.noting(etcd.name()),
+            words.join(" "),
+            quoted(
+                &self
+                    .folder
+                    .join(format!("{}.again.log", etcd.name()))
+                    .display()
+                    .to_string()
+            )
+        );
         write_script(&self.folder.join(format!("start-{}", etcd.name())), &text)
     }
 
     fn told(&self, etcds: &[Etcd; 3], motos: &[Moto; 2], coordinators: &[Server]) -> String {
         let mut text = format!(
-            "everything lies in {} and is gone after Ctrl-C. Processes:\n",
+            "data and logs lie in {} (what S3 servers hold: in files without names below the folder for temporary files); all of it is gone \
+             after Ctrl-C. Processes:\n",
             self.folder.display()
         );
         for (name, coordinator) in NAMES.iter().zip(coordinators) {
@@ -145,7 +201,7 @@ impl Plan<'_> {
                 moto.pid()
             );
         }
-        text + "paste the two export lines into another shell, then: holdfast vault create db --sites onsite,offsite --identity-out identity"
+        text + "paste the export lines into another shell, then: holdfast vault create db --sites onsite,offsite --identity-out identity"
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use holdfast_agent::ChunkSink;
 use holdfast_agent::backup::{PendingCache, Progress};
 use holdfast_agent::client::{
     Connection, Finished, SessionOptions, SessionSink, SnapshotInfo, SnapshotState, Totals,
 };
+use holdfast_agent::{ChunkSink, Error};
 use holdfast_format::ChunkId;
 use serde::Serialize;
 use tracing::Instrument as _;
@@ -85,7 +85,17 @@ async fn open(
     options.tags = args.tag.clone();
     options.rate_bytes_per_second = args.limit_rate.map(|rate| rate.0);
     let bundle = &job.bundle.bundle;
-    let open = async { Ok(SessionSink::open(&call.context, connection, bundle, options).await?) };
+    let open = async {
+        let opened = SessionSink::open(&call.context, connection, bundle, options).await;
+        opened.map_err(|error| match error {
+            // The bundle says which vault it is, and the name was only how the bundle was found.
+            error @ Error::Missing { .. } => Failure::with_advice(
+                format!("{error} (the bundle {} is for it)", job.bundle.path().display()),
+                "name the bundle of the vault that is meant with --bundle, or the coordinator that has this vault with --coordinator",
+            ),
+            error => error.into(),
+        })
+    };
     Ok(Arc::new(call.unless_interrupted(open).await?))
 }
 

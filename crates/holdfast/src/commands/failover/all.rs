@@ -136,8 +136,17 @@ async fn look(admin: &Admin, vault: &VaultInfo, to: &str, who: &str) -> Option<L
             },
             String::new(),
         ),
+        Err(_) if is_there(admin, &vault.id.to_string(), to).await => {
+            line(State::There, to, "nothing", String::new())
+        }
         Err(error) => line(State::Failed, &shown.primary, "", error.to_string()),
     })
+}
+
+/// Whether a site is a vault's primary by now.
+async fn is_there(admin: &Admin, vault: &str, to: &str) -> bool {
+    let now = admin.vault(vault).await;
+    now.is_ok_and(|now| now.primary == to && now.state == "open")
 }
 
 async fn carry_out(admin: &Admin, line: Line, accept_loss: bool, who: &str) -> Line {
@@ -152,6 +161,11 @@ async fn carry_out(admin: &Admin, line: Line, accept_loss: bool, who: &str) -> L
         Ok(FailoverReport { left_behind, .. }) => Line {
             state: State::Moved,
             left_behind,
+            ..line
+        },
+        // An earlier run of this had asked for it, and its owner has just come to the end of it.
+        Err(_) if is_there(admin, &line.id, &line.to).await => Line {
+            state: State::There,
             ..line
         },
         Err(error) => Line {
@@ -194,6 +208,10 @@ fn tell(line: &Line) -> Outcome<()> {
         State::Failed => output::line(format_args!(
             "vault {vault}: FAILED: {}",
             output::name(&line.error)
+        )),
+        State::There => output::line(format_args!(
+            "vault {vault}: {} is the primary already",
+            line.to
         )),
         _ => output::line(format_args!(
             "vault {vault}: {} is the primary now, {} was; left behind: {}",

@@ -87,20 +87,27 @@ pub(crate) fn describe(vault: &VaultInfo) -> Outcome<()> {
     if !vault.trouble.is_empty() {
         output::line(format_args!("  TROUBLE: {}", output::name(&vault.trouble)))?;
     }
+    let owner = match vault.owner.is_empty() {
+        true => "nobody",
+        false => &vault.owner,
+    };
     let head = vault
         .head
         .map_or_else(|| "none".into(), |head| head.to_string());
+    if vault.state != "open" {
+        output::line(format_args!(
+            "  head {head}, owner {owner}; what it holds shows once it is open"
+        ))?;
+        say_unprotected(vault)?;
+        return show_sites(vault);
+    }
     output::line(format_args!(
-        "  {}, {} in {}, {} stored; {}; head {head}, owner {}",
+        "  {}, {} in {}, {} stored; {}; head {head}, owner {owner}",
         output::counted(vault.snapshots, "snapshot"),
         output::counted(vault.chunks, "chunk"),
         output::counted(vault.packs, "pack"),
         output::bytes(vault.stored_bytes),
         output::counted(vault.open_sessions, "open session"),
-        match vault.owner.is_empty() {
-            true => "nobody",
-            false => &vault.owner,
-        },
     ))?;
     say_unprotected(vault)?;
     show_sites(vault)
@@ -142,12 +149,15 @@ fn sites(vault: &VaultInfo) -> Table {
             (true, false) => output::name(&site.trouble),
             (false, false) => format!("NOT REACHABLE: {}", output::name(&site.trouble)),
         };
+        // Nobody has compared it with the primary yet, nor knows from before that it lacks something.
+        let unknown = site.pending && site.lag_records == 0;
+        let lag = |shown: String| if unknown { "?".into() } else { shown };
         table.row([
             site.site.clone(),
             if site.primary { "primary" } else { "member" }.into(),
-            output::seconds(site.lag_seconds),
-            output::count(site.lag_records),
-            output::bytes(site.lag_bytes),
+            lag(output::seconds(site.lag_seconds)),
+            lag(output::count(site.lag_records)),
+            lag(output::bytes(site.lag_bytes)),
             output::bytes(site.waiting_sweep_bytes),
             site.free_bytes.map_or_else(|| "-".into(), output::bytes),
             site.url.clone(),
