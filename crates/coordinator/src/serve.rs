@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
@@ -123,13 +125,22 @@ async fn bind_unix(path: &PathBuf) -> Result<Listener> {
 /// Serves until the node stops.
 pub async fn serve(node: Arc<Node>, listener: Listener) -> Result<()> {
     let routes = crate::services::routes(node.clone()).await?;
+    serve_routes(routes, listener, node.stop.clone()).await
+}
+
+/// Serves any services, by the same streams and sockets.
+pub async fn serve_routes(
+    routes: Routes,
+    listener: Listener,
+    stop: CancellationToken,
+) -> Result<()> {
     // The defaults cost a factor of ten: small windows stall a stream of large frames.
     let mut server = Server::builder()
         .initial_stream_window_size(16 << 20)
         .initial_connection_window_size(32 << 20)
         .max_frame_size(1 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(20)));
-    let stop = node.stop.clone().cancelled_owned();
+    let stop = stop.cancelled_owned();
     let failed =
         |error: tonic::transport::Error| Error::Unavailable(format!("serving failed: {error}"));
     match listener {

@@ -159,8 +159,11 @@ pub(super) fn called(endpoint: &Endpoint) -> String {
     format!("the coordinator at {endpoint}")
 }
 
-/// Connects to one. The answer may take `CONNECT_SECONDS` seconds.
-pub(super) async fn channel(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel> {
+/// Connects to one, as all of this crate does. The answer may take ten seconds.
+///
+/// # Errors
+/// Unavailable if nobody answers there, or the other side is not who it should be; invalid if the TLS files cannot be used.
+pub async fn channel(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel> {
     let to = called(endpoint);
     let refuse = |error: tonic::transport::Error| Error::Unavailable {
         what: to.clone(),

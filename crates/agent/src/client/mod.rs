@@ -21,7 +21,7 @@ mod vault;
 mod wire;
 
 pub use admin::*;
-pub use connect::{Connection, Endpoint, TlsFiles};
+pub use connect::{Connection, Endpoint, TlsFiles, channel};
 pub use remote::{FrameProof, RemoteOptions, RemoteSource};
 pub use scopes::ScopedSources;
 pub use session::{

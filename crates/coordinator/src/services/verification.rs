@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use holdfast_format::checkpoint::Manifest;
 use holdfast_format::fact::SnapshotVerified;
 use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, SnapshotId};
@@ -36,9 +35,6 @@ const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// And so long the collector, which may be at work, for saving the fold.
 const SAVE_WAIT: Duration = Duration::from_secs(60);
-
-/// Packs of one site that are read at once.
-const PACKS_AT_ONCE: usize = 2;
 
 /// Where progress goes.
 pub(super) type Sender = mpsc::Sender<std::result::Result<v1::VerifyProgress, Status>>;
@@ -385,96 +381,6 @@ impl Check<'_> {
         self.find(name, finding).await
     }
 
-    async fn packs(
-        &mut self,
-        name: &SiteName,
-        opened: &Opened,
-        packs: Vec<(PackOrdinal, PackInfo)>,
-    ) -> Result<()> {
-        let due: Vec<_> = packs
-            .into_iter()
-            .map(|(ordinal, pack)| {
-                let how = self.how(ordinal, &pack);
-                (ordinal, pack, how)
-            })
-            .collect();
-        let (vault, to) = (self.vault.clone(), self.to);
-        let mut checked = futures::stream::iter(due)
-            .map(|(ordinal, pack, how)| {
-                let (vault, site) = (&vault, opened.site.as_ref());
-                async move {
-                    let flaw = packs::check(vault, site, &pack, how, to).await;
-                    (ordinal, pack, how, flaw)
-                }
-            })
-            .buffered(PACKS_AT_ONCE);
-        while let Some((ordinal, pack, how, flaw)) = checked.next().await {
-            let flaw = flaw?;
-            if flaw.is_none() && how == packs::Check::ReadAndGive {
-                self.given.insert(ordinal);
-            }
-            self.judge(name, ordinal, &pack, how, flaw).await?;
-        }
-        Ok(())
-    }
-
-    fn how(&self, ordinal: PackOrdinal, pack: &PackInfo) -> packs::Check {
-        let percent = self.request.sample_percent;
-        if !self.request.read_data || (percent > 0.0 && !in_sample(pack, percent)) {
-            return packs::Check::Look;
-        }
-        match self.request.send_data && !self.given.contains(&ordinal) {
-            true => packs::Check::ReadAndGive,
-            false => packs::Check::Read,
-        }
-    }
-
-    async fn judge(
-        &mut self,
-        name: &SiteName,
-        ordinal: PackOrdinal,
-        pack: &PackInfo,
-        how: packs::Check,
-        flaw: Option<packs::Flaw>,
-    ) -> Result<()> {
-        let object = ObjectName::pack(self.vault.header.vault, pack.id);
-        let reads = how != packs::Check::Look;
-        self.objects += 1;
-        if reads {
-            self.bytes += pack.len;
-        }
-        // Given up while it was looked at: then it may be gone.
-        let live = || {
-            let state = self.vault.state();
-            let info = state.catalog.packs.get(&ordinal);
-            info.is_some_and(|info| info.condemned.is_none())
-        };
-        if let Some(packs::Flaw { what, is_damage }) = flaw
-            && live()
-        {
-            let mut finding = Finding::of(object.as_str(), what);
-            if self.request.repair {
-                finding.repaired = mended(name, repair::pack(&self.vault, name, pack).await);
-            }
-            if !finding.repaired {
-                if is_damage {
-                    *self.bad.entry(ordinal).or_default() += 1;
-                }
-                finding.snapshots = self.snapshots_of(pack).await;
-            }
-            self.find(name, finding).await?;
-        }
-        if reads || self.objects.is_multiple_of(16) {
-            let count = v1::VerifyCount {
-                objects: self.objects,
-                objects_total: self.total,
-                bytes: self.bytes,
-            };
-            tell(self.to, Said::Count(count)).await?;
-        }
-        Ok(())
-    }
-
     /// Says which snapshots were read back whole at a site.
     async fn say_verified(&self, name: &SiteName, head: holdfast_format::Position) -> Result<()> {
         let fresh: Vec<SnapshotId> = {
@@ -515,11 +421,4 @@ fn mended(site: &SiteName, outcome: Result<()>) -> bool {
             false
         }
     }
-}
-
-/// Whether a pack is in a sample of so many per cent: by its footer's hash, so that a run can be repeated.
-fn in_sample(pack: &PackInfo, percent: f64) -> bool {
-    let hash = &pack.footer_hash.0;
-    let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
-    f64::from(number) < percent / 100.0 * f64::from(u32::MAX)
 }

@@ -6,23 +6,28 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use holdfast_format::pack::verify_pack_end;
-use holdfast_format::{ChunkKind, Footer, Frame, ObjectName};
+use holdfast_format::{ChunkKind, Footer, Frame, ObjectName, PackOrdinal, SiteName};
 use holdfast_proto::v1;
-use holdfast_store::{Kind, SiteReader};
+use holdfast_store::{Kind, Opened, SiteReader};
 use holdfast_vault::fold::catalog::PackInfo;
 
-use super::{Said, Sender, tell};
+use super::{Check, Finding, Said, Sender, mended, tell};
 use crate::error::{Error, Result};
+use crate::repair;
 use crate::services::restore::wire_frame;
 use crate::vault::Vault;
 
 /// How much of a pack one request reads, bytes.
 const RUN_BYTES_MAX: u64 = 8 << 20;
 
+/// Packs of one site that are read at once.
+const AT_ONCE: usize = 2;
+
 /// What is done with a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
+enum Depth {
     /// Only that it is there with the right length.
     Look,
     /// All of its bytes.
@@ -33,10 +38,10 @@ pub(super) enum Check {
 
 /// What is wrong with a pack.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) what: String,
+struct Flaw {
+    what: String,
     /// Or else the site did not answer.
-    pub(super) is_damage: bool,
+    is_damage: bool,
 }
 
 impl Flaw {
@@ -55,22 +60,122 @@ impl Flaw {
     }
 }
 
+impl Check<'_> {
+    /// Checks packs at a site, several at once.
+    pub(super) async fn packs(
+        &mut self,
+        name: &SiteName,
+        opened: &Opened,
+        packs: Vec<(PackOrdinal, PackInfo)>,
+    ) -> Result<()> {
+        let due: Vec<_> = packs
+            .into_iter()
+            .map(|(ordinal, pack)| {
+                let how = self.how(ordinal, &pack);
+                (ordinal, pack, how)
+            })
+            .collect();
+        let (vault, to) = (self.vault.clone(), self.to);
+        let mut checked = futures::stream::iter(due)
+            .map(|(ordinal, pack, how)| {
+                let (vault, site) = (&vault, opened.site.as_ref());
+                async move {
+                    let flaw = check(vault, site, &pack, how, to).await;
+                    (ordinal, pack, how, flaw)
+                }
+            })
+            .buffered(AT_ONCE);
+        while let Some((ordinal, pack, how, flaw)) = checked.next().await {
+            let flaw = flaw?;
+            if flaw.is_none() && how == Depth::ReadAndGive {
+                self.given.insert(ordinal);
+            }
+            self.judge(name, ordinal, &pack, how, flaw).await?;
+        }
+        Ok(())
+    }
+
+    fn how(&self, ordinal: PackOrdinal, pack: &PackInfo) -> Depth {
+        let percent = self.request.sample_percent;
+        if !self.request.read_data || (percent > 0.0 && !in_sample(pack, percent)) {
+            return Depth::Look;
+        }
+        match self.request.send_data && !self.given.contains(&ordinal) {
+            true => Depth::ReadAndGive,
+            false => Depth::Read,
+        }
+    }
+
+    async fn judge(
+        &mut self,
+        name: &SiteName,
+        ordinal: PackOrdinal,
+        pack: &PackInfo,
+        how: Depth,
+        flaw: Option<Flaw>,
+    ) -> Result<()> {
+        let object = ObjectName::pack(self.vault.header.vault, pack.id);
+        let reads = how != Depth::Look;
+        self.objects += 1;
+        if reads {
+            self.bytes += pack.len;
+        }
+        // Given up while it was looked at: then it may be gone.
+        let live = || {
+            let state = self.vault.state();
+            let info = state.catalog.packs.get(&ordinal);
+            info.is_some_and(|info| info.condemned.is_none())
+        };
+        if let Some(Flaw { what, is_damage }) = flaw
+            && live()
+        {
+            let mut finding = Finding::of(object.as_str(), what);
+            if self.request.repair {
+                finding.repaired = mended(name, repair::pack(&self.vault, name, pack).await);
+            }
+            if !finding.repaired {
+                if is_damage {
+                    *self.bad.entry(ordinal).or_default() += 1;
+                }
+                finding.snapshots = self.snapshots_of(pack).await;
+            }
+            self.find(name, finding).await?;
+        }
+        if reads || self.objects.is_multiple_of(16) {
+            let count = v1::VerifyCount {
+                objects: self.objects,
+                objects_total: self.total,
+                bytes: self.bytes,
+            };
+            tell(self.to, Said::Count(count)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pack is in a sample of so many per cent: by its footer's hash, so that a run can be repeated.
+fn in_sample(pack: &PackInfo, percent: f64) -> bool {
+    let hash = &pack.footer_hash.0;
+    let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    f64::from(number) < percent / 100.0 * f64::from(u32::MAX)
+}
+
 /// Checks one pack at one site.
 ///
 /// # Errors
 /// If the client is gone.
-pub(super) async fn check(
+async fn check(
     vault: &Vault,
     site: &dyn SiteReader,
     pack: &PackInfo,
-    how: Check,
+    how: Depth,
     to: &Sender,
 ) -> Result<Option<Flaw>> {
     let name = ObjectName::pack(vault.header.vault, pack.id);
     if let Some(flaw) = look(site, &name, pack).await {
         return Ok(Some(flaw));
     }
-    if how == Check::Look {
+    if how == Depth::Look {
         return Ok(None);
     }
     let footer = match footer(site, &name, pack).await {
@@ -82,7 +187,7 @@ pub(super) async fn check(
             Ok(frames) => frames,
             Err(flaw) => return Ok(Some(flaw)),
         };
-        if how == Check::ReadAndGive && footer.kind == ChunkKind::Data {
+        if how == Depth::ReadAndGive && footer.kind == ChunkKind::Data {
             for frame in frames {
                 give(vault, &footer, frame, to).await?;
             }

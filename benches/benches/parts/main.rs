@@ -1,9 +1,11 @@
-//! What each step of a backup costs by itself, one thread, so that the sum tells where the time goes.
+//! What each step of a backup costs by itself, one thread (the wire: both ends, on as many as there are), so that the sum tells where the time goes.
 //!
 //! Three kinds of bytes: incompressible, text such as source code, and pages such as a database's. A step's figure is the best of
 //! several rounds; the sum of the steps that a byte goes through stands below, beside what the slowest of them allows.
 
 #![expect(clippy::unwrap_used, reason = "a bench ends where its ground is gone")]
+
+mod wire;
 
 use std::fs::File;
 use std::hint::black_box;
@@ -122,6 +124,12 @@ fn main() {
     println!("\nPer GB of what is sealed:\n");
     println!("| step | incompressible | text | pages |");
     println!("|---|---|---|---|");
+    for (name, way) in [
+        ("wire: the coordinator's socket, both ends", wire::Way::Unix),
+        ("wire: mutual TLS over loopback, both ends", wire::Way::Tls),
+    ] {
+        row(name, &sealed, |frames| wire::send(way, frames));
+    }
     row("pack: hash frames, make the footer", &sealed, |frames| {
         measure(sealed_bytes(frames), || drop(black_box(packs(frames))))
     });
