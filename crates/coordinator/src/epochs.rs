@@ -3,6 +3,9 @@
 //!
 //! State: none; the store's counter, and what the members show.
 
+use std::time::Duration;
+
+use futures::future::join_all;
 use holdfast_format::{ClaimNonce, Epoch, SiteName, Slot, VaultId};
 use holdfast_vault::log::takeover::Claimant;
 use holdfast_vault::{Guard, LogReader, State};
@@ -13,6 +16,9 @@ use crate::node::Node;
 
 /// Numbers that are skipped, at least, where a number may have been used unseen.
 const SKIPPED_MIN: u64 = 1 << 20;
+
+/// How long a member may take to show its epochs while nothing says that the counter is wrong. Nothing rests on it.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// What a claimant knows of the primary before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +37,9 @@ impl Node {
     /// that a cut-off member has used already would be issued again, and that member could never follow. So every member
     /// is read, and where one cannot be, numbers are skipped.
     ///
-    /// ORDER: one that goes on at another site, without the last primary, never believes the counter alone. That of a store which was
-    /// brought back from a backup may be right by this site's log, and behind what the last primary holds.
+    /// ORDER: the counter is never believed alone. That of a store which was brought back from a backup may be right by this site's log,
+    /// and behind what another member holds: a failover to that one, which the backup knows nothing of, has used the next number.
+    /// Where all seems well members get a moment only: to skip numbers for one that is slow costs nothing.
     pub(crate) async fn new_claimant(
         &self,
         id: VaultId,
@@ -55,12 +62,18 @@ impl Node {
         }
         let mut floor = state.chain.next().epoch;
         let known = self.placement.vaults().await.map_err(from_placement)?;
-        let is_right = counter >= floor && known.iter().any(|entry| entry.vault == id);
-        let is_right = is_right && from == Before::Read;
-        if !is_right && Guard::EpochsNeverReused.stands() {
+        let seems_right = counter >= floor && known.iter().any(|entry| entry.vault == id);
+        let patience = match seems_right && from == Before::Read {
+            true => GLANCE,
+            false => ANSWER_WITHIN,
+        };
+        if Guard::EpochsNeverReused.stands() {
             let members: Vec<SiteName> = state.catalog.members.keys().cloned().collect();
             // ORDER: from the counter on. Numbers that were skipped before it was copied lie above any that would be skipped now.
-            floor = self.floor(id, floor.max(counter), &members).await.0;
+            floor = self
+                .floor(id, floor.max(counter), &members, patience)
+                .await
+                .0;
         }
         // ORDER: above what was looked at too. The store may have been brought back from a backup since.
         let epoch = self.placement.issue_epoch(id, floor.max(counter)).await;
@@ -81,7 +94,7 @@ impl Node {
         if counter.map_err(from_placement)? >= used {
             return Ok(());
         }
-        let (floor, _) = self.floor(id, used, members).await;
+        let (floor, _) = self.floor(id, used, members, ANSWER_WITHIN).await;
         let issued = self.placement.issue_epoch(id, floor).await;
         issued.map(drop).map_err(from_placement)
     }
@@ -93,10 +106,18 @@ impl Node {
         id: VaultId,
         mut floor: Epoch,
         members: &[SiteName],
+        patience: Duration,
     ) -> (Epoch, Vec<String>) {
         let mut unread = Vec::new();
-        for site in members {
-            match self.last_epoch(id, site).await {
+        let asked = members.iter().map(|site| async move {
+            let looked = tokio::time::timeout(patience, self.last_epoch(id, site));
+            let last = looked
+                .await
+                .unwrap_or_else(|_| Err(Error::Unavailable("it does not answer in time".into())));
+            (site, last)
+        });
+        for (site, last) in join_all(asked).await {
+            match last {
                 Ok(last) => floor = floor.max(last),
                 Err(error) => unread.push(format!("{site} ({error})")),
             }
@@ -122,23 +143,17 @@ impl Node {
     /// ORDER: a number that was announced is used, though nobody has claimed it yet. Issued again and claimed elsewhere it would stand in
     /// the way of whoever closes what this seal left open.
     async fn last_epoch(&self, id: VaultId, site: &SiteName) -> Result<Epoch> {
-        let reading = async {
-            let opened = self.sites.open(site).await?;
-            let log = LogReader::new(opened.site, id);
-            let Some(last) = log.epochs().await?.last().copied() else {
-                return Ok(Epoch(0));
-            };
-            let end = log.slots(last, Slot(0)).await?.last().copied();
-            let record = match end {
-                Some(end) => log.read_raw(end).await?,
-                None => None,
-            };
-            let announced = record.and_then(|record| Some(record.seal()?.next_epoch));
-            Ok(announced.map_or(last, |announced| announced.max(last)))
+        let opened = self.sites.open(site).await?;
+        let log = LogReader::new(opened.site, id);
+        let Some(last) = log.epochs().await?.last().copied() else {
+            return Ok(Epoch(0));
         };
-        match tokio::time::timeout(ANSWER_WITHIN, reading).await {
-            Ok(last) => last,
-            Err(_) => Err(Error::Unavailable("it does not answer".into())),
-        }
+        let end = log.slots(last, Slot(0)).await?.last().copied();
+        let record = match end {
+            Some(end) => log.read_raw(end).await?,
+            None => None,
+        };
+        let announced = record.and_then(|record| Some(record.seal()?.next_epoch));
+        Ok(announced.map_or(last, |announced| announced.max(last)))
     }
 }

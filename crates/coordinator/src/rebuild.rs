@@ -94,7 +94,7 @@ impl Node {
             .next()
             .epoch
             .max(counter.map_err(from_placement)?);
-        let (floor, unread) = self.floor(id, from, &members).await;
+        let (floor, unread) = self.floor(id, from, &members, ANSWER_WITHIN).await;
         let issued = self.placement.issue_epoch(id, floor).await;
         line.epoch = issued.map_err(from_placement)?;
         line.unread = unread;

@@ -139,6 +139,11 @@ mod found {
     }
 
     #[test]
+    fn seed_173_of_a_cluster_a_backup_of_the_store_knows_nothing_of_a_failover() {
+        goes_well(&Plan::of_a_cluster(173));
+    }
+
+    #[test]
     fn seed_4615_of_damage_forgotten_and_collected_before_it_was_protected() {
         goes_well(&Plan::focused(4615, Focus::Damage));
     }

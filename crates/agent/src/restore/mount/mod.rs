@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 use holdfast_context::Context;
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -171,6 +172,10 @@ impl Mounted {
         };
         match ended {
             Ok(Ok(())) => Ok(()),
+            // The kernel took the connection away, as the last one left a mount that was detached or cut off: that is its end too.
+            Ok(Err(error)) if error.raw_os_error() == Some(Errno::CONNABORTED.raw_os_error()) => {
+                Ok(())
+            }
             Ok(Err(error)) => Err(explain(&self.mountpoint, &error)),
             Err(_) => Err(Error::Bug("the mount's thread ended without a word".into())),
         }
