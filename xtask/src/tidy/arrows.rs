@@ -62,6 +62,8 @@ const GUARDED: &[(&str, &[&str])] = &[
             "holdfast",
             "holdfast-sim",
             "holdfast-tests",
+            // The wire as a part: a service that does nothing.
+            "holdfast-benches",
         ],
     ),
     ("tonic*", WIRE),
