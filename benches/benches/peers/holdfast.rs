@@ -58,7 +58,7 @@ pub(crate) fn commands(step: Step) -> &'static str {
         Step::FirstProtected | Step::DayTwoProtected => "",
         Step::Restore => "restore --vault db --identity FILE --no-sync --target TARGET latest",
         Step::Verify => "verify --vault db --identity FILE --read-data --site onsite",
-        Step::Expire => "forget --vault db --purge OLD; gc --vault db --wait",
+        Step::Expire => "forget --vault db --purge OLD; gc --vault db --wait --max-unused 5%",
     }
 }
 
@@ -177,7 +177,15 @@ impl Holdfast {
                 forget.extend(old.iter().map(String::as_str));
                 vec![
                     command(&forget),
-                    command(&["gc", "--quiet", "--vault", "db", "--wait"]),
+                    command(&[
+                        "gc",
+                        "--quiet",
+                        "--vault",
+                        "db",
+                        "--wait",
+                        "--max-unused",
+                        "5%",
+                    ]),
                 ]
             }
             Step::FirstProtected | Step::DayTwoProtected => Vec::new(),

@@ -4,6 +4,8 @@
 //! is, 1 = zstd) and the chunks' bytes one after the other. The associated data names the vault, the key and every
 //! chunk, so a frame moved elsewhere does not open.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use rand::Rng;
 
@@ -192,6 +194,15 @@ fn may_pay(compressor: &mut zstd::bulk::Compressor<'static>, joined: &[u8]) -> b
     compressor.compress_to_buffer(&sample, &mut room).is_ok()
 }
 
+thread_local! {
+    /// To make one costs as much as to decompress some kilobytes.
+    static DECOMPRESSOR: RefCell<zstd::bulk::Decompressor<'static>> = RefCell::default();
+}
+
+fn decompress(packed: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(packed, len))
+}
+
 /// Opens a frame and checks every chunk in it against its id. Gives the chunks' plaintext, in order.
 pub fn open_frame(
     vault: VaultId,
@@ -218,7 +229,7 @@ pub fn open_frame(
     plain.truncate(len);
     let joined: Bytes = match plain.first() {
         Some(&CODEC_RAW) => Bytes::from(plain).slice(1..),
-        Some(&CODEC_ZSTD) => zstd::bulk::decompress(&plain[1..], total)
+        Some(&CODEC_ZSTD) => decompress(&plain[1..], total)
             .map_err(|e| Error::corrupt(what(), format!("it does not decompress: {e}")))?
             .into(),
         Some(other) => {

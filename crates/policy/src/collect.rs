@@ -8,6 +8,8 @@
 //!    costs nothing, and the trash was its second chance.
 //! 2. A pack whose live share is below a threshold is **rewritten**: its live frames are copied
 //!    into a new pack and it is condemned. Emptiest first, so that a byte copied frees the most.
+//!    If the plan is told how large a share of dead bytes may be left, packs above the threshold
+//!    follow, until no more than that is.
 //! 3. Packs smaller than a quarter of a full one are **merged**, if they fill at least half a new
 //!    one or are at least [`CollectOptions::merge_packs_min`] together. A merged pack is either
 //!    no longer small or counts for many, so that bytes are not merged over and over.
@@ -62,12 +64,21 @@ pub struct PackFacts {
     pub age_millis: u64,
 }
 
+impl PackFacts {
+    fn bytes_dead(&self) -> u64 {
+        self.bytes - self.bytes_live
+    }
+}
+
 /// Limits of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectOptions {
     /// Packs with a smaller share of live bytes, in per cent, are rewritten. At 50 a copied byte
     /// frees more than one, and dead bytes never outweigh live ones for long.
     pub rewrite_below_percent: u8,
+    /// The share of dead bytes, in per cent of all bytes, that may be left: denser packs are rewritten too, the emptiest first, until
+    /// no more is. None: only those below [`Self::rewrite_below_percent`].
+    pub unused_percent_max: Option<u8>,
     /// The size that new packs aim at. None is planned larger, but of a single pack that is.
     pub pack_bytes_target: u64,
     /// How many small packs are worth a merge that does not fill half a pack.
@@ -84,6 +95,7 @@ impl Default for CollectOptions {
     fn default() -> Self {
         Self {
             rewrite_below_percent: 50,
+            unused_percent_max: None,
             pack_bytes_target: PACK_BYTES_TARGET,
             merge_packs_min: 16,
             keys_max: 1024,
@@ -144,7 +156,11 @@ pub fn plan_collection(
     let settled = mixed
         .into_iter()
         .filter(|pack| pack.age_millis >= options.settle_millis);
-    let (sparse, dense): (Vec<_>, Vec<_>) = settled.partition(|pack| is_sparse(pack, options));
+    let (mut sparse, mut dense): (Vec<_>, Vec<_>) =
+        settled.partition(|pack| is_sparse(pack, options));
+    if let Some(percent) = options.unused_percent_max {
+        sparse.extend(emptiest(&mut dense, percent));
+    }
     let small: Vec<_> = dense
         .into_iter()
         .filter(|pack| is_small(pack, options))
@@ -226,6 +242,39 @@ fn is_sparse(pack: &PackFacts, options: &CollectOptions) -> bool {
     u128::from(pack.bytes_live) * 100 < u128::from(pack.bytes) * percent
 }
 
+/// Takes packs out, the emptiest first, until no more than a share of all bytes of those that stay is dead.
+fn emptiest<'a>(dense: &mut Vec<&'a PackFacts>, percent: u8) -> Vec<&'a PackFacts> {
+    sort_emptiest_first(dense);
+    let sum = |of: fn(&PackFacts) -> u64| dense.iter().map(|pack| u128::from(of(pack))).sum();
+    let (mut all, mut dead): (u128, u128) = (sum(|pack| pack.bytes), sum(PackFacts::bytes_dead));
+    let mut taken = 0;
+    for pack in dense.iter() {
+        if dead * 100 <= all * u128::from(percent) || pack.bytes_dead() == 0 {
+            break;
+        }
+        // Its live bytes stay, in a new pack.
+        all -= u128::from(pack.bytes_dead());
+        dead -= u128::from(pack.bytes_dead());
+        taken += 1;
+    }
+    let taken = dense.drain(..taken).collect();
+    dense.sort_by_key(|pack| pack.ordinal);
+    taken
+}
+
+/// Of packs alike, the oldest first.
+fn sort_emptiest_first(packs: &mut [&PackFacts]) {
+    packs.sort_by(|a, b| {
+        // Live shares compared crosswise, without division.
+        let share = |one: &PackFacts, other: &PackFacts| {
+            u128::from(one.bytes_live) * u128::from(other.bytes)
+        };
+        share(a, b)
+            .cmp(&share(b, a))
+            .then(a.ordinal.cmp(&b.ordinal))
+    });
+}
+
 fn is_small(pack: &PackFacts, options: &CollectOptions) -> bool {
     pack.bytes < options.pack_bytes_target / 4
 }
@@ -286,7 +335,7 @@ impl CopyGroup {
     fn add(&mut self, pack: &PackFacts) {
         self.packs.push(pack.ordinal);
         self.bytes_copied += pack.bytes_live;
-        self.bytes_freed += pack.bytes - pack.bytes_live;
+        self.bytes_freed += pack.bytes_dead();
         self.keys = self.keys.saturating_add(pack.keys);
     }
 }
@@ -308,15 +357,7 @@ impl Budget {
 
     /// Emptiest first; of packs alike, the oldest.
     fn choose_sparse<'a>(&mut self, mut sparse: Vec<&'a PackFacts>) -> Vec<&'a PackFacts> {
-        sparse.sort_by(|a, b| {
-            // Live shares compared crosswise, without division.
-            let share = |one: &PackFacts, other: &PackFacts| {
-                u128::from(one.bytes_live) * u128::from(other.bytes)
-            };
-            share(a, b)
-                .cmp(&share(b, a))
-                .then(a.ordinal.cmp(&b.ordinal))
-        });
+        sort_emptiest_first(&mut sparse);
         sparse.retain(|pack| {
             let fits = self.take(pack.bytes_live);
             if !fits {

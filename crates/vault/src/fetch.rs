@@ -10,6 +10,7 @@ use holdfast_format::{
     ChunkId, Footer, Frame, Hash, ObjectName, PackOrdinal, Scope, SiteName, VaultId,
 };
 use holdfast_store::SiteReader;
+use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
 use crate::fold::State;
@@ -91,8 +92,24 @@ pub struct FrameReader {
 
 #[derive(Debug, Default)]
 struct Footers {
-    known: HashMap<Hash, Arc<Footer>>,
+    known: HashMap<Hash, Arc<OnceCell<Arc<Footer>>>>,
     order: VecDeque<Hash>,
+}
+
+impl Footers {
+    /// The place of a footer: empty until it was read. Beyond [`FOOTERS_MAX`] the oldest goes.
+    fn of(&mut self, hash: Hash) -> Arc<OnceCell<Arc<Footer>>> {
+        if let Some(known) = self.known.get(&hash) {
+            return known.clone();
+        }
+        self.order.push_back(hash);
+        if self.order.len() > FOOTERS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.known.entry(hash).or_default().clone()
+    }
 }
 
 impl FrameReader {
@@ -106,9 +123,15 @@ impl FrameReader {
 
     /// The footer of a pack, verified against the log.
     pub async fn footer(&self, site: &dyn SiteReader, pack: &PackInfo) -> Result<Arc<Footer>> {
-        if let Some(known) = self.footers().known.get(&pack.footer_hash) {
-            return Ok(known.clone());
-        }
+        let known = self.footers().of(pack.footer_hash);
+        // Whoever comes first reads it, the others wait for that.
+        let footer = known
+            .get_or_try_init(|| self.read_footer(site, pack))
+            .await?;
+        Ok(footer.clone())
+    }
+
+    async fn read_footer(&self, site: &dyn SiteReader, pack: &PackInfo) -> Result<Arc<Footer>> {
         let name = ObjectName::pack(self.vault, pack.id);
         let range = pack.footer_offset..pack.footer_offset + pack.footer_len;
         let Some(bytes) = site.get_range(&name, range).await? else {
@@ -125,21 +148,7 @@ impl FrameReader {
                 site.name()
             )));
         }
-        let footer = Arc::new(Footer::decode(&bytes)?);
-        let mut footers = self.footers();
-        if footers
-            .known
-            .insert(pack.footer_hash, footer.clone())
-            .is_none()
-        {
-            footers.order.push_back(pack.footer_hash);
-            if footers.order.len() > FOOTERS_MAX
-                && let Some(oldest) = footers.order.pop_front()
-            {
-                footers.known.remove(&oldest);
-            }
-        }
-        Ok(footer)
+        Ok(Arc::new(Footer::decode(&bytes)?))
     }
 
     fn footers(&self) -> std::sync::MutexGuard<'_, Footers> {

@@ -7,6 +7,7 @@ mod azure;
 mod certificates;
 mod chaos;
 mod cluster;
+mod collection;
 mod cuts;
 mod damage;
 mod decoders;

@@ -10,9 +10,10 @@ use holdfast_proto::v1::fetch_response::Kind as Given;
 use holdfast_proto::v1::restore_server::Restore;
 use holdfast_store::SiteReader;
 use holdfast_vault::Proposal;
-use holdfast_vault::fetch::{Fetched, locate};
+use holdfast_vault::fetch::{Fetched, PackRead, locate};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
@@ -27,14 +28,26 @@ const HOLD_MILLIS: i64 = 60 * 60 * 1000;
 /// How long a restore waits for its hold to stand in the log.
 const HOLD_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Packs read at once for one client.
-const PACKS_AT_ONCE: usize = 4;
+/// Reads under way at once for one client, of as many packs or places in one.
+const READS_AT_ONCE: usize = 4;
 
 /// Answers that wait for the client to take them.
 const ANSWERS_MAX: usize = 8;
 
 /// What the first message of a stream says: the vault, the scope, the sites to read from.
-type Context = (Arc<Vault>, Scope, Vec<Arc<dyn SiteReader>>);
+type Place = (Arc<Vault>, Scope, Vec<Arc<dyn SiteReader>>);
+
+/// A part of answering a request.
+enum Step {
+    Read(PackRead),
+    Say(Given),
+}
+
+/// The same, done.
+enum Answered {
+    Read(Fetched),
+    Said(Given),
+}
 
 /// What a client asks.
 pub trait Requests:
@@ -185,55 +198,95 @@ impl Service {
         }
     }
 
-    async fn serve_fetch(&self, mut requests: impl Requests, to: &Sender) -> Result<()> {
-        let mut context: Option<Context> = None;
-        loop {
-            let request = match requests.next().await.transpose() {
-                Ok(Some(request)) => request,
-                Ok(None) => return Ok(()),
-                Err(broken) => {
-                    return Err(Error::Unavailable(format!(
-                        "the stream broke: {}",
-                        broken.message()
-                    )));
+    /// Answers go out in the order in which they were asked for; what comes next is read meanwhile.
+    async fn serve_fetch(&self, requests: impl Requests, to: &Sender) -> Result<()> {
+        let mut requests = requests.map(|request| {
+            request.map_err(|broken| {
+                Error::Unavailable(format!("the stream broke: {}", broken.message()))
+            })
+        });
+        let Some(first) = requests.next().await.transpose()? else {
+            return Ok(());
+        };
+        let (vault, scope, sites) = &self.reading_place(&first).await?;
+        let steps = futures::stream::iter([Ok(first)])
+            .chain(requests)
+            .flat_map(|request| futures::stream::iter(steps(vault, scope, request)));
+        let mut answers = steps
+            .map(|step| answered(vault, sites, step))
+            .buffered(READS_AT_ONCE);
+        while let Some(answer) = answers.next().await {
+            match answer? {
+                (number, Answered::Read(fetched)) => {
+                    // Asked of one site alone, nothing is known of the others.
+                    if sites.len() == vault.state().catalog.members.len() {
+                        name_lost(vault, scope, &fetched);
+                    }
+                    give(vault, to, number, fetched).await?;
                 }
-            };
-            if context.is_none() {
-                let vault = self.node.reach(&request.vault).await?;
-                let only: Option<SiteName> = match request.site.is_empty() {
-                    true => None,
-                    false => Some(site_name(&request.site)?),
-                };
-                let sites = vault.read_sites(only.as_ref()).await?;
-                let scope = request.scope.parse().map_err(Error::from)?;
-                context = Some((vault, scope, sites));
+                (number, Answered::Said(kind)) => tell(to, number, kind).await?,
             }
-            let Some((vault, scope, sites)) = &context else {
-                continue;
-            };
-            let ids = chunk_ids(&request.ids, 1024)?;
-            let number = request.number;
-            let (reads, unknown) = locate(&vault.state(), scope, &ids);
-            for id in unknown {
-                let lost = v1::Lost {
-                    id: id.0.to_vec().into(),
-                    why: "the vault does not have it".into(),
-                };
-                tell(to, number, Given::Lost(lost)).await?;
-            }
-            let mut fetched = futures::stream::iter(reads)
-                .map(|read| async move { vault.frames.fetch(sites, &read).await })
-                .buffer_unordered(PACKS_AT_ONCE);
-            while let Some(fetched) = fetched.next().await {
-                // Asked of one site alone, nothing is known of the others.
-                if sites.len() == vault.state().catalog.members.len() {
-                    name_lost(vault, scope, &fetched);
-                }
-                give(vault, to, number, fetched).await?;
-            }
-            tell(to, number, Given::Done(v1::Done {})).await?;
         }
+        Ok(())
     }
+
+    /// What the first request of a stream says of all of them.
+    async fn reading_place(&self, request: &v1::FetchRequest) -> Result<Place> {
+        let vault = self.node.reach(&request.vault).await?;
+        let only: Option<SiteName> = match request.site.is_empty() {
+            true => None,
+            false => Some(site_name(&request.site)?),
+        };
+        let sites = vault.read_sites(only.as_ref()).await?;
+        let scope = request.scope.parse().map_err(Error::from)?;
+        Ok((vault, scope, sites))
+    }
+}
+
+/// What a request comes to, in the order in which it is answered.
+fn steps(
+    vault: &Vault,
+    scope: &Scope,
+    request: Result<v1::FetchRequest>,
+) -> Vec<Result<(u64, Step)>> {
+    let number_and_ids = request.and_then(|request| {
+        let ids = chunk_ids(&request.ids, 1024)?;
+        Ok((request.number, ids))
+    });
+    let (number, ids) = match number_and_ids {
+        Ok(both) => both,
+        Err(error) => return vec![Err(error)],
+    };
+    let (reads, unknown) = locate(&vault.state(), scope, &ids);
+    let lost = unknown.into_iter().map(|id| {
+        Step::Say(Given::Lost(v1::Lost {
+            id: id.0.to_vec().into(),
+            why: "the vault does not have it".into(),
+        }))
+    });
+    let reads = reads.into_iter().map(Step::Read);
+    let done = Step::Say(Given::Done(v1::Done {}));
+    let all = lost.chain(reads).chain([done]);
+    all.map(|step| Ok((number, step))).collect()
+}
+
+/// Does a step. Reads are tasks of their own, so that they go on while the client takes what came before.
+async fn answered(
+    vault: &Arc<Vault>,
+    sites: &[Arc<dyn SiteReader>],
+    step: Result<(u64, Step)>,
+) -> Result<(u64, Answered)> {
+    let (number, step) = step?;
+    let read = match step {
+        Step::Read(read) => read,
+        Step::Say(kind) => return Ok((number, Answered::Said(kind))),
+    };
+    let (reader, sites) = (vault.clone(), sites.to_vec());
+    let reading = (vault.context).spawn(async move { reader.frames.fetch(&sites, &read).await });
+    let fetched = AbortOnDropHandle::new(reading).await;
+    let fetched =
+        fetched.map_err(|error| Error::Bug(format!("a read of a pack ended: {error}")))?;
+    Ok((number, Answered::Read(fetched)))
 }
 
 async fn tell(to: &Sender, number: u64, kind: Given) -> Result<()> {

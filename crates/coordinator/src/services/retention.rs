@@ -273,6 +273,7 @@ impl Service {
         request: v1::CollectRequest,
         to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
     ) -> Result<()> {
+        let unused_percent_max = request.max_unused_percent.map(percent).transpose()?;
         // Planned and condemned once; after that it only waits for the sites.
         let mut what = match request.dry_run {
             true => Work::Plan,
@@ -288,6 +289,7 @@ impl Service {
             let (reply, done) = oneshot::channel();
             let message = Collect {
                 what,
+                unused_percent_max,
                 who: request.who.clone(),
                 progress,
                 reply,
@@ -311,6 +313,15 @@ impl Service {
             tokio::time::sleep(WAIT_PAUSE).await;
         }
     }
+}
+
+fn percent(told: u32) -> Result<u8> {
+    let valid = u8::try_from(told).ok().filter(|percent| *percent <= 100);
+    valid.ok_or_else(|| {
+        Error::Invalid(format!(
+            "a share of {told} per cent of unused bytes: give 0 to 100"
+        ))
+    })
 }
 
 fn wire(progress: Progress) -> Said {

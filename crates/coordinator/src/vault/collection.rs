@@ -106,7 +106,10 @@ impl Run {
             })
             .collect();
         // A person who asks wants the room now: young packs are copied too.
-        let mut options = CollectOptions::default();
+        let mut options = CollectOptions {
+            unused_percent_max: self.unused_percent_max,
+            ..CollectOptions::default()
+        };
         if self.who != "collector" {
             options.settle_millis = 0;
         }

@@ -102,6 +102,8 @@ pub enum Work {
 pub struct Collect {
     /// How much of it.
     pub what: Work,
+    /// The share of dead bytes that may be left, in per cent; see [`holdfast_policy::CollectOptions`].
+    pub unused_percent_max: Option<u8>,
     /// Who asks.
     pub who: String,
     /// Told as it goes.
@@ -120,12 +122,14 @@ impl Message<Collect> for Collector {
         let _work = vault.work();
         let Collect {
             what,
+            unused_percent_max,
             who,
             progress,
             reply,
         } = message;
         let run = Run {
             vault,
+            unused_percent_max,
             who,
             progress,
         };
@@ -180,6 +184,7 @@ impl Message<Sweep> for Collector {
         let (progress, _) = mpsc::channel(1);
         let run = Run {
             vault,
+            unused_percent_max: None,
             who: "collector".into(),
             progress,
         };
@@ -238,6 +243,7 @@ async fn keep_checkpoint(vault: &Arc<Vault>, thorough: bool) {
 /// One run.
 pub(super) struct Run {
     pub(super) vault: Arc<Vault>,
+    pub(super) unused_percent_max: Option<u8>,
     pub(super) who: String,
     progress: mpsc::Sender<Progress>,
 }

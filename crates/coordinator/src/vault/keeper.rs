@@ -324,6 +324,7 @@ impl Keeper {
             let (reply, _) = oneshot::channel();
             let message = Collect {
                 what: Work::All,
+                unused_percent_max: None,
                 who: "collector".into(),
                 progress,
                 reply,

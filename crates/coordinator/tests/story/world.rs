@@ -266,6 +266,7 @@ impl World {
         let (reply, done) = oneshot::channel();
         let message = Collect {
             what: Work::All,
+            unused_percent_max: None,
             who: "test".into(),
             progress,
             reply,

@@ -1,7 +1,7 @@
 //! `holdfast gc`: gives up and deletes what no snapshot refers to.
 
 use clap::Args;
-use holdfast_agent::client::{CollectPlan, CollectStep};
+use holdfast_agent::client::{CollectOptions, CollectPlan, CollectStep};
 use serde::Serialize;
 
 use crate::args::InVault;
@@ -21,6 +21,17 @@ pub(crate) struct GcArgs {
     /// Return only when the bytes are gone at every site
     #[arg(long, env = "HOLDFAST_GC_WAIT")]
     wait: bool,
+    /// How large a share of dead bytes may be left, such as 5%; the least full packs are copied until no more is. Without it
+    /// a pack is copied once less than half of it is in use
+    #[arg(long, value_name = "PERCENT", value_parser = percent, env = "HOLDFAST_GC_MAX_UNUSED")]
+    max_unused: Option<u8>,
+}
+
+/// From 0 to 100, with or without its sign.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let valid = number.parse().ok().filter(|percent| *percent <= 100);
+    valid.ok_or_else(|| "write a whole percentage from 0 to 100, such as 5%".into())
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -55,8 +66,13 @@ struct WaitingView {
 /// Collects.
 pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
     let admin = call.admin().await?;
+    let options = CollectOptions {
+        dry_run: args.dry_run,
+        wait: args.wait,
+        max_unused_percent: args.max_unused,
+    };
     let mut steps = admin
-        .collect(&args.vault.vault, args.dry_run, args.wait, &call.who())
+        .collect(&args.vault.vault, options, &call.who())
         .await?;
     let mut report = Report {
         dry_run: args.dry_run,

@@ -97,6 +97,35 @@ fn rewrites_sparse_packs_emptiest_first() {
 }
 
 #[test]
+fn rewrites_denser_packs_until_no_more_than_a_share_is_dead() {
+    let packs = [
+        pack(0, 1000, 1000),
+        pack(1, 1000, 900),
+        pack(2, 1000, 600),
+        pack(3, 1000, 450),
+        pack(4, 1000, 900),
+    ];
+    for (percent, rewrite) in [
+        (None, vec![vec![3]]),
+        (Some(100), vec![vec![3]]),
+        // 600 of 4000 are dead, then 200 of 3600.
+        (Some(15), vec![vec![3]]),
+        (Some(14), vec![vec![3], vec![2]]),
+        (Some(5), vec![vec![3], vec![2], vec![1]]),
+        // What has nothing dead stays.
+        (Some(0), vec![vec![3], vec![2], vec![1], vec![4]]),
+    ] {
+        let options = CollectOptions {
+            unused_percent_max: percent,
+            ..options()
+        };
+        let plan = plan_collection(&packs, &options).unwrap();
+        assert_eq!(ordinals(&plan.rewrite), rewrite, "{percent:?}");
+        assert!(plan.merge.is_empty());
+    }
+}
+
+#[test]
 fn merges_small_packs_that_are_worth_it() {
     fn check(packs: Vec<PackFacts>, copy_bytes_max: u64, merge: &[&[u32]], deferred: &[u32]) {
         let options = CollectOptions {

@@ -7,6 +7,18 @@ use super::{Admin, named};
 use crate::client::status::refused;
 use crate::error::Result;
 
+/// How to collect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CollectOptions {
+    /// Only plan.
+    pub dry_run: bool,
+    /// Go on until the bytes are gone at every site.
+    pub wait: bool,
+    /// How large a share of dead bytes may be left in packs that stay, in per cent. None: a pack is copied once less than half of
+    /// it is live.
+    pub max_unused_percent: Option<u8>,
+}
+
 /// What a collection will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectPlan {
@@ -106,15 +118,15 @@ impl Admin {
     pub async fn collect(
         &self,
         vault: &str,
-        dry_run: bool,
-        wait: bool,
+        options: CollectOptions,
         who: &str,
     ) -> Result<Collecting> {
         let request = v1::CollectRequest {
             vault: vault.into(),
-            dry_run,
-            wait,
+            dry_run: options.dry_run,
+            wait: options.wait,
             who: who.into(),
+            max_unused_percent: options.max_unused_percent.map(u32::from),
         };
         let what = format!("the collection of {}", named(vault));
         let answer = self.connection.retention().collect(request).await;

@@ -13,7 +13,7 @@ use holdfast_format::{Generation, Hash, KeyId, PublicKey, VaultId};
 use holdfast_proto::v1;
 use tonic::Request;
 
-pub use collection::{CollectPlan, CollectStep, Collecting};
+pub use collection::{CollectOptions, CollectPlan, CollectStep, Collecting};
 pub use failover::{FailbackReport, FailoverPlan, FailoverReport, RebuiltVault};
 pub use retention::{Expiring, HoldCover, HoldInfo, RetentionDecision};
 pub use site::Attaching;

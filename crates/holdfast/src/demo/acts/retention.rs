@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_agent::client::{CollectStep, SnapshotInfo};
+use holdfast_agent::client::{CollectOptions, CollectStep, SnapshotInfo};
 
 use crate::demo::client::{BackedUp, Client, VAULT};
 use crate::demo::commands;
@@ -125,7 +125,11 @@ impl Story<'_> {
 
     async fn run_collection(&self, client: &Client, teller: &Teller) -> Outcome<u64> {
         let who = self.call.who();
-        let mut steps = client.admin.collect(VAULT, false, true, &who).await?;
+        let options = CollectOptions {
+            wait: true,
+            ..CollectOptions::default()
+        };
+        let mut steps = client.admin.collect(VAULT, options, &who).await?;
         let mut freed = None;
         while let Some(step) = steps.next().await? {
             match step {

@@ -1,0 +1,58 @@
+//! Collections that a person asks for: what is left in packs that stay.
+
+use holdfast_tests::compare::assert_same_below;
+use holdfast_tests::{Ground, Noise, tree};
+
+/// A pack that is mostly in use stays as it is, unless somebody says how little may be left unused.
+#[test]
+fn what_is_unused_is_left_up_to_the_share_that_is_asked_for() {
+    let ground = Ground::new();
+    let starting = ground.coordinator("c1").file_sites(&["onsite", "offsite"]);
+    let coordinator = starting.start();
+    let user = ground.user().on(&coordinator);
+    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
+    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let user = user.with_identity("identity");
+    let path = ground.at("tree");
+    let text = ground.text("tree");
+    let backup = ["backup", "--vault", "db", "--wait", "protected", &text];
+    tree::write(&path.join("stays"), &Noise::new(1).bytes(8 << 20));
+    tree::write(&path.join("goes"), &Noise::new(2).bytes(3 << 20));
+    user.done(&backup);
+    let first = user.json(0, &["snapshots", "--vault", "db"])[0]["id"].clone();
+    std::fs::remove_file(path.join("goes")).unwrap();
+    user.done(&backup);
+    let first = first.as_str().unwrap();
+    user.done(&["forget", "--vault", "db", "--purge", first]);
+
+    for wrong in ["101%", "-1", "half", "5.5%", ""] {
+        let words = ["gc", "--vault", "db", &format!("--max-unused={wrong}")];
+        let said = user.fails(2, &words);
+        assert!(said.contains("percentage from 0 to 100"), "{said}");
+    }
+    let gc = |more: &[&str]| {
+        let words = ["gc", "--vault", "db", "--wait"];
+        user.json(0, &[&words[..], more].concat())
+    };
+    let left = gc(&[]);
+    assert_eq!(left["plan"]["copied_bytes"], 0, "{left}");
+    assert!(left["freed_bytes"].as_u64().unwrap() < 1 << 20, "{left}");
+    let tight = gc(&["--max-unused", "30%"]);
+    assert_eq!(tight["plan"]["copied_bytes"], 0, "{tight}");
+    let tight = gc(&["--max-unused", "5%"]);
+    assert!(tight["freed_bytes"].as_u64().unwrap() >= 3 << 20, "{tight}");
+    assert!(
+        tight["plan"]["copied_bytes"].as_u64().unwrap() >= 8 << 20,
+        "{tight}"
+    );
+    let nothing = gc(&["--max-unused", "0"]);
+    assert_eq!(nothing["plan"]["copied_bytes"], 0, "{nothing}");
+
+    for site in ["onsite", "offsite"] {
+        let target = ground.text(format!("back-{site}"));
+        let words = ["restore", "--vault", "db", "latest", "--target", &target];
+        user.done(&[&words[..], &["--site", site]].concat());
+        assert_same_below(target.as_ref(), &path);
+    }
+    user.done(&["verify", "--vault", "db", "--read-data"]);
+}
