@@ -66,7 +66,11 @@ pub(crate) fn run(settings: &Settings, tools: &[Tool]) -> Outcome {
         let (files, bytes) = set.size();
         outcome.sets.push((letter, files, bytes));
         for round in 0..settings.rounds {
-            for tool in tools.iter().filter(|tool| tool.is_for(letter)) {
+            let mut turns: Vec<&Tool> = tools.iter().filter(|tool| tool.is_for(letter)).collect();
+            // Each round begins with another tool: whoever comes after the same one always has the same disk and memory to start with.
+            let first = round * turns.len() / settings.rounds;
+            turns.rotate_left(first);
+            for tool in turns {
                 let mut samples = Vec::new();
                 let ran = run_one(settings, *tool, &mut set, round, &mut samples);
                 if let Err(why) = ran {

@@ -1,10 +1,10 @@
 //! The outcome as markdown tables.
 
 use crate::rounds::Outcome;
-use crate::sample::{Figure, MEMORY, SYNC};
+use crate::sample::{BYTES, CPU, MEMORY, SYNC, WALL};
 use crate::sets;
 use crate::step::Step;
-use crate::target::{Against, FIGURES, MEMORY_MAX, TARGETS, Target};
+use crate::target::{Against, MEMORY_MAX, TARGETS, Target};
 use crate::tool::Tool;
 
 /// Prints all tables.
@@ -17,12 +17,11 @@ pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
             sets::describe(*letter)
         );
     }
-    for (title, figure, digits) in FIGURES {
-        println!("\n## {title}");
-        figures(outcome, tools, &Step::ALL, figure, digits);
+    for (letter, ..) in &outcome.sets {
+        println!("\n## {letter}: {}", sets::describe(*letter));
+        costs(outcome, tools, *letter);
+        repository(outcome, tools, *letter);
     }
-    println!("\n## Seconds that a sync takes after the restore");
-    figures(outcome, tools, &[Step::Restore], SYNC, 2);
     let (ours, peers): (Vec<Tool>, Vec<Tool>) = tools.iter().partition(|tool| tool.is_ours());
     let peers: Vec<String> = peers.into_iter().map(Tool::name).collect();
     for tool in ours {
@@ -43,30 +42,75 @@ pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
     }
 }
 
-/// One figure: a table for each set, a line for each tool.
-fn figures(outcome: &Outcome, tools: &[Tool], steps: &[Step], figure: Figure, digits: usize) {
-    let titles: Vec<&str> = steps.iter().map(|step| step.title()).collect();
-    for (letter, ..) in &outcome.sets {
-        println!(
-            "\n| {letter} | {} |\n|---|{}",
-            titles.join(" | "),
-            "---:|".repeat(steps.len())
-        );
-        for tool in tools.iter().filter(|tool| tool.is_for(*letter)) {
-            let absent = match outcome.has_failed(&tool.name(), *letter) {
-                true => "**failed**",
-                false => "–",
-            };
-            let cells = steps.iter().map(|step| {
-                let median = outcome.samples.median(*letter, &tool.name(), *step, figure);
-                median.map_or_else(|| absent.to_owned(), |median| format!("{median:.digits$}"))
-            });
-            println!(
-                "| {} | {} |",
-                tool.name(),
-                cells.collect::<Vec<_>>().join(" | ")
-            );
-        }
+/// What each step took.
+fn costs(outcome: &Outcome, tools: &[Tool], letter: char) {
+    let titles = Step::ALL.map(Step::title);
+    table_head(
+        "Wall seconds / processor seconds of all processes / MB of memory at most (ours: agent and coordinator added; a peer: its \
+         largest process)",
+        letter,
+        &titles,
+    );
+    each_tool(outcome, tools, letter, |tool| {
+        let cell = |step| {
+            let median = |figure| outcome.samples.median(letter, tool, step, figure);
+            let (wall, cpu, memory) = (median(WALL)?, median(CPU)?, median(MEMORY)?);
+            Some(format!("{wall:.2} / {cpu:.2} / {memory:.0}"))
+        };
+        Step::ALL.map(cell).to_vec()
+    });
+}
+
+/// What each tool keeps.
+fn repository(outcome: &Outcome, tools: &[Tool], letter: char) {
+    table_head(
+        "MB of the repository (ours: one of two sites); and seconds that a sync takes after the restore",
+        letter,
+        &[
+            "after day one",
+            "day two adds",
+            "after expire + collect",
+            "sync, s",
+        ],
+    );
+    each_tool(outcome, tools, letter, |tool| {
+        let samples = &outcome.samples;
+        let of = |step, figure| samples.median(letter, tool, step, figure);
+        let bytes = [
+            of(Step::First, BYTES),
+            samples.added(letter, tool),
+            of(Step::Expire, BYTES),
+        ];
+        let sync = of(Step::Restore, SYNC).map(|sync| format!("{sync:.2}"));
+        let bytes = bytes.map(|mb| mb.map(|mb| format!("{mb:.1}")));
+        bytes.into_iter().chain([sync]).collect()
+    });
+}
+
+fn table_head(what: &str, letter: char, titles: &[&str]) {
+    println!(
+        "\n{what}:\n\n| {letter} | {} |\n|---|{}",
+        titles.join(" | "),
+        "---:|".repeat(titles.len())
+    );
+}
+
+/// A line for each tool that is used on a set.
+fn each_tool(
+    outcome: &Outcome,
+    tools: &[Tool],
+    letter: char,
+    cells: impl Fn(&str) -> Vec<Option<String>>,
+) {
+    for tool in tools.iter().filter(|tool| tool.is_for(letter)) {
+        let name = tool.name();
+        let absent = match outcome.has_failed(&name, letter) {
+            true => "**failed**",
+            false => "–",
+        };
+        let cells = cells(&name);
+        let cells = cells.into_iter().map(|cell| cell.unwrap_or(absent.into()));
+        println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Holdfast is meant to reach, as shares of what a peer takes, for the sets A, B, C and D.
 
 use crate::peers::RESTIC;
-use crate::sample::{BYTES, CPU, Figure, MEMORY, Samples, WALL};
+use crate::sample::{BYTES, Samples, WALL};
 use crate::sets::LETTERS;
 use crate::step::Step;
 
@@ -147,23 +147,3 @@ impl What {
         }
     }
 }
-
-/// What is shown of each step, tool and set.
-pub(crate) const FIGURES: [(&str, Figure, usize); 4] = [
-    ("Wall seconds", WALL, 2),
-    (
-        "Processor seconds, user and system, of all processes",
-        CPU,
-        2,
-    ),
-    (
-        "Peak of resident memory, MB (ours: agent and coordinator added; peers: their largest process)",
-        MEMORY,
-        0,
-    ),
-    (
-        "Repository on the disk after the step, MB (ours: one of two sites)",
-        BYTES,
-        1,
-    ),
-];
