@@ -195,7 +195,7 @@ pub async fn collect(world: &Arc<World>, wait: bool) -> Asked<bool> {
         dry_run: false,
         wait,
         who: WHO.into(),
-        max_unused_percent: None,
+        unused_percent_max: None,
     };
     ask(world, request, |service, request| async move {
         let mut said = service.collect(request).await?.into_inner();

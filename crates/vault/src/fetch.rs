@@ -3,21 +3,21 @@
 //! State: a bounded cache of footers. It never opens a frame (it has no key) and never hands out bytes whose hash does
 //! not stand in the footer that the log names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+mod footers;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use holdfast_format::{
     ChunkId, Footer, Frame, Hash, ObjectName, PackOrdinal, Scope, SiteName, VaultId,
 };
 use holdfast_store::SiteReader;
-use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
 use crate::fold::State;
 use crate::fold::catalog::PackInfo;
 
-/// Footers kept in memory: a pack of small files has about 100 KB of them.
-const FOOTERS_MAX: usize = 256;
+use self::footers::Footers;
 
 /// Frames nearer to each other than this are read in one request.
 const GAP_BYTES_MAX: u64 = 64 << 10;
@@ -87,29 +87,7 @@ pub fn locate(state: &State, scope: &Scope, ids: &[ChunkId]) -> (Vec<PackRead>, 
 #[derive(Debug)]
 pub struct FrameReader {
     vault: VaultId,
-    footers: Mutex<Footers>,
-}
-
-#[derive(Debug, Default)]
-struct Footers {
-    known: HashMap<Hash, Arc<OnceCell<Arc<Footer>>>>,
-    order: VecDeque<Hash>,
-}
-
-impl Footers {
-    /// The place of a footer: empty until it was read. Beyond [`FOOTERS_MAX`] the oldest goes.
-    fn of(&mut self, hash: Hash) -> Arc<OnceCell<Arc<Footer>>> {
-        if let Some(known) = self.known.get(&hash) {
-            return known.clone();
-        }
-        self.order.push_back(hash);
-        if self.order.len() > FOOTERS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.known.entry(hash).or_default().clone()
-    }
+    footers: Footers,
 }
 
 impl FrameReader {
@@ -117,21 +95,17 @@ impl FrameReader {
     pub fn new(vault: VaultId) -> Self {
         Self {
             vault,
-            footers: Mutex::default(),
+            footers: Footers::default(),
         }
     }
 
     /// The footer of a pack, verified against the log.
     pub async fn footer(&self, site: &dyn SiteReader, pack: &PackInfo) -> Result<Arc<Footer>> {
-        let known = self.footers().of(pack.footer_hash);
-        // Whoever comes first reads it, the others wait for that.
-        let footer = known
-            .get_or_try_init(|| self.read_footer(site, pack))
-            .await?;
-        Ok(footer.clone())
+        let read = self.read_footer(site, pack);
+        self.footers.get(pack.footer_hash, site.name(), read).await
     }
 
-    async fn read_footer(&self, site: &dyn SiteReader, pack: &PackInfo) -> Result<Arc<Footer>> {
+    async fn read_footer(&self, site: &dyn SiteReader, pack: &PackInfo) -> Result<Footer> {
         let name = ObjectName::pack(self.vault, pack.id);
         let range = pack.footer_offset..pack.footer_offset + pack.footer_len;
         let Some(bytes) = site.get_range(&name, range).await? else {
@@ -148,11 +122,7 @@ impl FrameReader {
                 site.name()
             )));
         }
-        Ok(Arc::new(Footer::decode(&bytes)?))
-    }
-
-    fn footers(&self) -> std::sync::MutexGuard<'_, Footers> {
-        self.footers.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Footer::decode(&bytes)?)
     }
 
     /// Reads the wanted frames of one pack, from the first of `sites` that gives each.

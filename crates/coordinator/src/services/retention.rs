@@ -273,7 +273,7 @@ impl Service {
         request: v1::CollectRequest,
         to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
     ) -> Result<()> {
-        let unused_percent_max = request.max_unused_percent.map(percent).transpose()?;
+        let unused_percent_max = request.unused_percent_max.map(percent).transpose()?;
         // Planned and condemned once; after that it only waits for the sites.
         let mut what = match request.dry_run {
             true => Work::Plan,

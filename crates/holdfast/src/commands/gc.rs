@@ -69,7 +69,7 @@ pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
     let options = CollectOptions {
         dry_run: args.dry_run,
         wait: args.wait,
-        max_unused_percent: args.max_unused,
+        unused_percent_max: args.max_unused,
     };
     let mut steps = admin
         .collect(&args.vault.vault, options, &call.who())

@@ -16,7 +16,7 @@ pub struct CollectOptions {
     pub wait: bool,
     /// How large a share of dead bytes may be left in packs that stay, in per cent. None: a pack is copied once less than half of
     /// it is live.
-    pub max_unused_percent: Option<u8>,
+    pub unused_percent_max: Option<u8>,
 }
 
 /// What a collection will do.
@@ -126,7 +126,7 @@ impl Admin {
             dry_run: options.dry_run,
             wait: options.wait,
             who: who.into(),
-            max_unused_percent: options.max_unused_percent.map(u32::from),
+            unused_percent_max: options.unused_percent_max.map(u32::from),
         };
         let what = format!("the collection of {}", named(vault));
         let answer = self.connection.retention().collect(request).await;
