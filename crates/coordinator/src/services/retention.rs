@@ -10,6 +10,7 @@ use holdfast_proto::v1::collect_progress::Kind as Said;
 use holdfast_proto::v1::place_hold_request::Cover as Asked;
 use holdfast_proto::v1::retention_server::Retention;
 use holdfast_vault::Proposal;
+use holdfast_vault::collect::sweep::Waiting;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -20,7 +21,8 @@ use crate::error::{Error, Result, status};
 use crate::vault::collector::{Collect, Progress, Report, Work};
 use crate::vault::keeper::Expire;
 
-/// Pause before a collection that waits for a site is tried again.
+/// A collection that waits for a site is tried again when the condemning record stands everywhere, as far as the
+/// replicators know, and after this pause in any case.
 const WAIT_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[tonic::async_trait]
@@ -310,7 +312,14 @@ impl Service {
             }
             what = Work::Sweep;
             drop(work);
-            tokio::time::sleep(WAIT_PAUSE).await;
+            let waits = Waiting::of(&vault.state()).last();
+            match waits.filter(|&at| !vault.is_everywhere(at)) {
+                Some(at) => {
+                    // Either way the sites themselves are asked next.
+                    let _ = tokio::time::timeout(WAIT_PAUSE, vault.wait_everywhere(at)).await;
+                }
+                None => tokio::time::sleep(WAIT_PAUSE).await,
+            }
         }
     }
 }

@@ -19,11 +19,11 @@ use crate::repair;
 use crate::services::restore::wire_frame;
 use crate::vault::Vault;
 
-/// How much of a pack one request reads, bytes.
-const RUN_BYTES_MAX: u64 = 8 << 20;
+/// How much of a pack one request reads, bytes: below what the allocator maps anew each time.
+const RUN_BYTES_MAX: u64 = 4 << 20;
 
 /// Packs of one site that are read at once.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 
 /// What is done with a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -328,8 +328,8 @@ mod tests {
             assert_eq!(runs, want, "{lens:?}");
         }
         check(&[], &[]);
-        check(&[9 * MIB], &[(0, 1)]);
-        check(&[4 * MIB, 4 * MIB, 1], &[(0, 2), (2, 3)]);
-        check(&[1, 9 * MIB, 1, 7 * MIB], &[(0, 1), (1, 2), (2, 4)]);
+        check(&[5 * MIB], &[(0, 1)]);
+        check(&[2 * MIB, 2 * MIB, 1], &[(0, 2), (2, 3)]);
+        check(&[1, 5 * MIB, 1, 3 * MIB], &[(0, 1), (1, 2), (2, 4)]);
     }
 }
