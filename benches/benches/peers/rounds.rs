@@ -10,7 +10,7 @@ use crate::sets::{Day, LETTERS, Set};
 use crate::settings::Settings;
 use crate::step::Step;
 use crate::tool::Tool;
-use crate::work::{Work, disk_bytes};
+use crate::work::{Work, cool, disk_bytes};
 
 /// What a run gave.
 #[derive(Debug, Default)]
@@ -126,6 +126,9 @@ fn run_one(
         }
         set.warm();
         work.sync();
+        if step.reads_repository() {
+            cool(&running.repository(&work));
+        }
         let costs = running.run(step, &work)?;
         let sync_seconds = work.sync();
         let repository_bytes = disk_bytes(&running.repository(&work));

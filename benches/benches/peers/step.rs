@@ -80,6 +80,11 @@ impl Step {
         matches!(self, Self::First | Self::DayTwo)
     }
 
+    /// Whether it is mostly a reading of the repository.
+    pub(crate) fn reads_repository(self) -> bool {
+        matches!(self, Self::Restore | Self::Verify)
+    }
+
     /// For ours: what the step leads to once both sites have it.
     pub(crate) fn protected(self) -> Option<Self> {
         match self {

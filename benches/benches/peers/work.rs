@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use holdfast_tests::Ground;
-use rustix::fs::syncfs;
+use rustix::fs::{Advice, fadvise, syncfs};
 use tokio::time::Instant;
 
 use crate::sets::Set;
@@ -67,4 +67,17 @@ pub(crate) fn disk_bytes(path: &Path) -> u64 {
         false => 0,
     };
     facts.blocks() * 512 + below
+}
+
+/// Has the page cache let go of a repository that was synced: whoever restores or checks after a loss reads it from the disk. What a
+/// tool writes past the cache would be read from the disk otherwise, and what another writes through it from memory.
+pub(crate) fn cool(path: &Path) {
+    let facts = fs::symlink_metadata(path).unwrap();
+    if facts.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            cool(&entry.unwrap().path());
+        }
+    } else if facts.is_file() {
+        fadvise(fs::File::open(path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    }
 }

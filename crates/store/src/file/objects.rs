@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -124,15 +124,16 @@ impl Objects {
             return Err(Error::short(name, self.folder.site(), &range, size));
         }
         // It fits: the range lies within the file, whose size the system can address.
-        let mut body = vec![0; (range.end - range.start) as usize];
-        file.read_exact_at(&mut body, range.start)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    Error::short(name, self.folder.site(), &range, size)
-                }
-                _ => reading(error),
-            })?;
-        self.tally.read(body.len() as u64);
+        let len = range.end - range.start;
+        let mut body = Vec::with_capacity(len as usize);
+        (&file)
+            .seek(SeekFrom::Start(range.start))
+            .map_err(reading)?;
+        (&file).take(len).read_to_end(&mut body).map_err(reading)?;
+        if (body.len() as u64) < len {
+            return Err(Error::short(name, self.folder.site(), &range, size));
+        }
+        self.tally.read(len);
         Ok(Some(body.into()))
     }
 
