@@ -1,19 +1,21 @@
-//! What writing past the system's page cache (`O_DIRECT`) takes.
+//! What reading and writing past the system's page cache (`O_DIRECT`) takes.
 //!
-//! It is a hint: not every file system knows it, and some that take it refuse a write. Whoever uses it writes through the
-//! cache what is refused.
+//! It is a hint: not every file system knows it, and some that take it refuse a read or a write. Whoever uses it goes through
+//! the cache with what is refused.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
+use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 /// Offsets, lengths and addresses are multiples of this many bytes: no disk has larger sectors.
 pub const ALIGNMENT: usize = 4096;
 
-/// Has writes to an open file go past the cache, or through it again.
+/// Has reads and writes of an open file go past the cache, or through it again.
 ///
 /// # Errors
 /// Where the file system does not know it.
@@ -23,7 +25,7 @@ pub fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     Ok(fcntl_setfl(file.as_fd(), flags)?)
 }
 
-/// Whether an error says that this write has to go through the cache.
+/// Whether an error says that this read or write has to go through the cache.
 pub fn is_refusal(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::INVAL | Errno::OPNOTSUPP))
@@ -49,5 +51,11 @@ impl Aligned {
     /// All of it.
     pub fn bytes(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
+    }
+
+    /// A part of it, without copying.
+    pub fn into_bytes(self, part: Range<usize>) -> Bytes {
+        let part = self.start + part.start..self.start + part.end;
+        Bytes::from(self.memory).slice(part)
     }
 }

@@ -22,8 +22,8 @@ use self::footers::Footers;
 /// Frames nearer to each other than this are read in one request.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
-/// The most that one request reads.
-const RUN_BYTES_MAX: u64 = 8 << 20;
+/// The most that one request reads: below what the allocator maps anew each time.
+const RUN_BYTES_MAX: u64 = 4 << 20;
 
 /// The frames of one pack that are wanted.
 #[derive(Debug, Clone)]

@@ -1,14 +1,17 @@
-//! Writes a large file past the system's page cache.
+//! Writes a large file, and reads large ranges, past the system's page cache.
 //!
 //! Through the cache each byte is copied into a page that has to be found and cleared first, and written back later by somebody
 //! else: two seconds of processor time for a GB, and a fifth of the disk's speed. A pack is not read again soon, so that the
-//! cache has nothing from it either.
+//! cache has nothing from it either. What is read of it in large ranges is read once, by a restore or a check; in the cache it would
+//! drive out what the machine's databases need, and a check is to see the disk, not memory.
 //!
-//! State: one buffer, aligned as disks want it, and whether the file takes writes past the cache still. It must never leave a
+//! State of a writer: one buffer, aligned as disks want it, and whether the file takes writes past the cache still. It must never leave a
 //! byte out because a file system does not: whatever refuses is written through the cache instead.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 
@@ -100,6 +103,42 @@ impl<W: Fn(u64)> DirectWriter<'_, W> {
     }
 }
 
+/// Reads a range; fewer bytes if the file ends before.
+pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    let sector = ALIGNMENT as u64;
+    let from = range.start - range.start % sector;
+    let (skipped, wanted) = (
+        (range.start - from) as usize,
+        (range.end.max(range.start) - from) as usize,
+    );
+    let mut buffer = Aligned::new(wanted.next_multiple_of(ALIGNMENT));
+    let mut is_direct = set_direct(file, true).is_ok();
+    let leave_direct = || set_direct(file, false);
+    let mut at = 0;
+    while at < wanted {
+        match file.read_at(&mut buffer.bytes()[at..], from + at as u64) {
+            Ok(0) => break,
+            Ok(bytes) => {
+                at += bytes;
+                // Half a sector was read: the next read past the cache would not be aligned.
+                if is_direct && !at.is_multiple_of(ALIGNMENT) && at < wanted {
+                    leave_direct()?;
+                    is_direct = false;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It opens so, and then does not read so.
+            Err(error) if is_direct && is_refusal(&error) => {
+                leave_direct()?;
+                is_direct = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let end = at.clamp(skipped, wanted);
+    Ok(buffer.into_bytes(skipped..end))
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -131,6 +170,32 @@ mod tests {
                 assert!(there == parts.concat(), "{folder:?}, {last}");
                 assert_eq!(told.get(), there.len() as u64);
             }
+        }
+    }
+
+    /// On a disk, and on a file system in memory, which may know nothing of it.
+    #[test]
+    fn any_range_is_read_whole() {
+        const SECTOR: u64 = ALIGNMENT as u64;
+        for folder in [std::env::temp_dir(), "/dev/shm".into()] {
+            let file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+            let bytes: Vec<u8> = (0..5 * SECTOR + 77).map(|at| (at / 7) as u8).collect();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let len = bytes.len() as u64;
+            for start in [0, 1, SECTOR - 1, SECTOR, 3 * SECTOR + 5, len - 1, len] {
+                for end in [start, start + 1, 4 * SECTOR, len - 1, len] {
+                    let range = start..end.max(start).min(len);
+                    let file = File::open(file.path()).unwrap();
+                    let read = read_range(&file, range.clone()).unwrap();
+                    let there = &bytes[range.start as usize..range.end as usize];
+                    assert!(read == there, "{folder:?}, {range:?}");
+                }
+            }
+            let file = File::open(file.path()).unwrap();
+            let beyond = read_range(&file, SECTOR + 3..len + 9).unwrap();
+            assert!(beyond == bytes[ALIGNMENT + 3..]);
+            let far = read_range(&file, len + 3..len + 2 * SECTOR).unwrap();
+            assert!(far.is_empty());
         }
     }
 

@@ -14,11 +14,15 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::below::{kind_of, sync_below, why};
+use super::direct;
 use super::folder::{Entered, Folder, RESERVED};
 use super::walk::Walk;
 use crate::counters::{Counters, Request, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::site::{ObjectInfo, Space};
+
+/// A range of so many bytes is read past the page cache: a single frame, which a mount may want again, is not.
+const DIRECT_BYTES_MIN: u64 = 2 << 20;
 
 /// The objects of one site.
 #[derive(Debug)]
@@ -96,8 +100,7 @@ impl Objects {
         };
         let reading = |error| self.failed_io("reading", name, &error);
         let size = file.metadata().map_err(reading)?.len();
-        let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        (&file).take(size).read_to_end(&mut body).map_err(reading)?;
+        let body = read(&file, 0..size).map_err(reading)?;
         if (body.len() as u64) < size {
             return Err(Error::short(
                 name,
@@ -107,7 +110,7 @@ impl Objects {
             ));
         }
         self.tally.read(size);
-        Ok(Some(body.into()))
+        Ok(Some(body))
     }
 
     pub(super) fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Option<Bytes>> {
@@ -125,16 +128,12 @@ impl Objects {
         }
         // It fits: the range lies within the file, whose size the system can address.
         let len = range.end - range.start;
-        let mut body = Vec::with_capacity(len as usize);
-        (&file)
-            .seek(SeekFrom::Start(range.start))
-            .map_err(reading)?;
-        (&file).take(len).read_to_end(&mut body).map_err(reading)?;
+        let body = read(&file, range.clone()).map_err(reading)?;
         if (body.len() as u64) < len {
             return Err(Error::short(name, self.folder.site(), &range, size));
         }
         self.tally.read(len);
-        Ok(Some(body.into()))
+        Ok(Some(body))
     }
 
     pub(super) fn head(&self, name: &ObjectName) -> Result<Option<ObjectInfo>> {
@@ -213,6 +212,18 @@ impl Objects {
             reserve_bytes: Space::reserve_of(total_bytes),
         })
     }
+}
+
+/// Reads a range of a file that was just opened; fewer bytes if the file ends before.
+fn read(mut file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    let len = range.end - range.start;
+    if len >= DIRECT_BYTES_MIN {
+        return direct::read_range(file, range);
+    }
+    let mut body = Vec::with_capacity(len as usize);
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(len).read_to_end(&mut body)?;
+    Ok(body.into())
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
