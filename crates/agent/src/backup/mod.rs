@@ -43,6 +43,7 @@ mod root;
 mod stream;
 mod taking;
 mod tree;
+mod turns;
 mod walk;
 mod xattrs;
 

@@ -22,6 +22,7 @@ use super::cutter::Cutter;
 use super::limits::IN_FLIGHT_BYTES_MAX;
 use super::problems::Problems;
 use super::progress::Progress;
+use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::sink::ChunkSink;
 
@@ -43,6 +44,8 @@ pub(crate) struct Pipeline {
     /// Cancelled when the backup ends early, whoever ends it: blocking work looks at it now and then.
     pub(crate) stop: CancellationToken,
     in_flight: Arc<Semaphore>,
+    /// Held by whoever puts chunks that belong together.
+    putting: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -72,6 +75,7 @@ impl Pipeline {
             problems: Arc::default(),
             stop,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX / UNIT_BYTES as usize)),
+            putting: tokio::sync::Mutex::default(),
         })
     }
 
@@ -86,8 +90,13 @@ impl Pipeline {
             .map_err(|_| Error::Bug("the permits for bytes in flight are never closed".into()))
     }
 
-    /// Puts nodes (or any chunks) one after the other.
+    /// Puts chunks one after the other, with no other's in between: what belongs together lies together in a pack, and
+    /// is read in one go.
     pub(crate) async fn put_all(&self, chunks: Vec<Chunk>) -> Result<()> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let _putting = self.putting.lock().await;
         for chunk in chunks {
             self.sink.put(chunk).await?;
         }
@@ -105,11 +114,12 @@ pub(crate) async fn join<T>(task: AbortOnDropHandle<T>) -> Result<T> {
 
 type Named = AbortOnDropHandle<Result<Vec<(ChunkId, u64)>>>;
 
-/// One large file or stream on its way: its buffers are named and put in tasks of their own, in any order, and laid
-/// into its content in the order they came.
+/// One large file or stream on its way: its buffers are named in tasks of their own, in any order, then put and laid into
+/// its content in the order they came.
 pub(crate) struct Assembly {
     pipeline: Arc<Pipeline>,
     naming: FuturesOrdered<Named>,
+    turns: Turns,
     content: ContentBuilder,
     /// Set when all of it was tiny.
     inline: Option<Vec<u8>>,
@@ -122,6 +132,7 @@ impl Assembly {
         Self {
             pipeline: Arc::clone(pipeline),
             naming: FuturesOrdered::new(),
+            turns: Turns::default(),
             content: ContentBuilder::default(),
             inline: None,
             started: false,
@@ -165,13 +176,14 @@ impl Assembly {
             self.lay_next().await?;
         }
         let pipeline = Arc::clone(&self.pipeline);
+        let turn = self.turns.next();
         let task = self.pipeline.ctx.spawn(async move {
             let named = name_chunks(&pipeline, chunks).await;
             let ids = named
                 .iter()
                 .map(|chunk| (chunk.id, chunk.bytes.len() as u64))
                 .collect();
-            pipeline.put_all(named).await?;
+            turn.put(&pipeline, named).await?;
             drop(permit);
             Ok(ids)
         });

@@ -20,7 +20,7 @@ use super::pages::maps::{MapName, PageMaps};
 use super::pages::recognise::{self, LOOK_BYTES};
 use super::pages::source::{PageSource, ReadPages};
 use super::pipeline::{Assembly, Pipeline};
-use super::read::{Failure, Files, Filled, Finished, OpenFile, Reading, open_regular};
+use super::read::{Failure, Files, Finished, OpenFile, Reading, open_regular};
 use super::walk::FileStep;
 use crate::error::Result;
 
@@ -63,7 +63,7 @@ struct Whole {
     key: Option<StatKey>,
     inline: Option<Vec<u8>>,
     content: ContentBuilder,
-    chunks: Vec<Chunk>,
+    chunks: Vec<(ChunkId, u64)>,
 }
 
 impl Taker {
@@ -85,16 +85,18 @@ impl Taker {
             let permit = self.pipeline.permit(bytes).await?;
             let (taker, files, from) = (Arc::clone(&self), Arc::clone(&group), taken.len());
             let read = move || taker.read_some(&files[from..]);
-            let outcomes = self.pipeline.ctx.run_blocking(read).await;
+            let (outcomes, chunks) = self.pipeline.ctx.run_blocking(read).await;
             if outcomes.is_empty() {
                 return Err(crate::error::Error::Interrupted);
             }
+            // Together: a restore reads what lies side by side in one go.
+            self.pipeline.put_all(chunks).await?;
             let mut permit = Some(permit);
             for outcome in outcomes {
                 let step = &group[taken.len()];
                 taken.push(match outcome {
                     Outcome::LeftOut => None,
-                    Outcome::Whole(whole) => Some(self.put_whole(*whole).await?),
+                    Outcome::Whole(whole) => Some(self.lay_whole(*whole).await?),
                     Outcome::Large(file, stat) => {
                         // Its buffers take permits of their own.
                         permit = None;
@@ -107,16 +109,16 @@ impl Taker {
         Ok(taken)
     }
 
-    /// Reads files until enough bytes are in memory. Blocking.
-    fn read_some(&self, group: &[FileStep]) -> Vec<Outcome> {
+    /// Reads files until enough bytes are in memory; gives the chunks of all that were read whole. Blocking.
+    fn read_some(&self, group: &[FileStep]) -> (Vec<Outcome>, Vec<Chunk>) {
         let mut scratch = self.pipeline.pool.take();
-        let (mut outcomes, mut bytes) = (Vec::new(), 0);
+        let (mut outcomes, mut chunks, mut bytes) = (Vec::new(), Vec::new(), 0);
         for step in group {
             if bytes > 2 * GROUP_BYTES_MAX || self.pipeline.stop.is_cancelled() {
                 break;
             }
             let outcome = self
-                .read_whole(step, scratch.room())
+                .read_whole(step, scratch.room(), &mut chunks)
                 .unwrap_or_else(|failure| {
                     self.note(step, failure);
                     Outcome::LeftOut
@@ -131,7 +133,7 @@ impl Taker {
                 break;
             }
         }
-        outcomes
+        (outcomes, chunks)
     }
 
     /// Reads a file in one go, twice if it changes; or finds that it must be read in buffers.
@@ -139,6 +141,7 @@ impl Taker {
         &self,
         step: &FileStep,
         scratch: &mut [u8],
+        chunks: &mut Vec<Chunk>,
     ) -> std::result::Result<Outcome, Failure> {
         let failed = |error| Failure::Unreadable("it cannot be read", error);
         let (mut file, mut stat) = open_regular(&*self.files, &step.folder, &step.entry.name)?;
@@ -162,39 +165,39 @@ impl Taker {
                 continue;
             }
             let (entry, key) = self.entry(step, &finished, filled.bytes as u64);
-            let whole = self.name(entry, key, &scratch[..filled.bytes], filled);
-            return Ok(Outcome::Whole(Box::new(whole)));
+            let (inline, ids) = self.name(&scratch[..filled.bytes], chunks);
+            let mut content = ContentBuilder::default();
+            filled.runs.into_iter().for_each(|run| content.add_run(run));
+            return Ok(Outcome::Whole(Box::new(Whole {
+                entry,
+                key,
+                inline,
+                content,
+                chunks: ids,
+            })));
         }
     }
 
-    /// Cuts and names content that is all there.
-    fn name(&self, entry: Entry, key: Option<StatKey>, bytes: &[u8], filled: Filled) -> Whole {
-        let mut content = ContentBuilder::default();
-        filled.runs.into_iter().for_each(|run| content.add_run(run));
-        let tiny = bytes.len() <= INLINE_BYTES_MAX && !bytes.is_empty();
-        let chunks = if tiny {
-            Vec::new()
-        } else {
-            // A copy of just its size: a small chunk must not keep a large buffer, wherever it waits.
-            let chunks = self
-                .pipeline
-                .cutter
-                .cut_whole(Bytes::copy_from_slice(bytes));
-            chunks
-                .into_iter()
-                .map(|bytes| self.pipeline.keys.data(bytes))
-                .collect()
-        };
-        Whole {
-            entry,
-            key,
-            inline: tiny.then(|| bytes.to_vec()),
-            content,
-            chunks,
+    /// Cuts and names content that is all there, unless it is so little that its entry holds it.
+    fn name(&self, bytes: &[u8], all: &mut Vec<Chunk>) -> (Option<Vec<u8>>, Vec<(ChunkId, u64)>) {
+        if bytes.len() <= INLINE_BYTES_MAX && !bytes.is_empty() {
+            return (Some(bytes.to_vec()), Vec::new());
         }
+        // A copy of just its size: a small chunk must not keep a large buffer, wherever it waits.
+        let chunks = (self.pipeline.cutter).cut_whole(Bytes::copy_from_slice(bytes));
+        let chunks = chunks
+            .into_iter()
+            .map(|bytes| self.pipeline.keys.data(bytes));
+        let first = all.len();
+        all.extend(chunks);
+        let ids = all[first..]
+            .iter()
+            .map(|chunk| (chunk.id, chunk.bytes.len() as u64));
+        (None, ids.collect())
     }
 
-    async fn put_whole(&self, whole: Whole) -> Result<Taken> {
+    /// What a file becomes whose chunks were put.
+    async fn lay_whole(&self, whole: Whole) -> Result<Taken> {
         let Whole {
             entry,
             key,
@@ -210,14 +213,9 @@ impl Taker {
                 pages: None,
             });
         }
-        let ids: Vec<(ChunkId, u64)> = chunks
-            .iter()
-            .map(|chunk| (chunk.id, chunk.bytes.len() as u64))
-            .collect();
-        self.pipeline.put_all(chunks).await?;
-        // ORDER: nodes of extents come after the chunks that they list.
+        // ORDER: nodes of extents come after the chunks that they list, which were put.
         let mut nodes = Vec::new();
-        for (id, len) in ids {
+        for (id, len) in chunks {
             content.add_chunk(&self.pipeline.keys, id, len, &mut nodes);
         }
         let content = content.finish(&self.pipeline.keys, &mut nodes);

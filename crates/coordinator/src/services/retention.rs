@@ -313,12 +313,16 @@ impl Service {
             what = Work::Sweep;
             drop(work);
             let waits = Waiting::of(&vault.state()).last();
-            match waits.filter(|&at| !vault.is_everywhere(at)) {
-                Some(at) => {
-                    // Either way the sites themselves are asked next.
-                    let _ = tokio::time::timeout(WAIT_PAUSE, vault.wait_everywhere(at)).await;
+            let condemned_everywhere = async {
+                match waits.filter(|&at| !vault.is_everywhere(at)) {
+                    Some(at) => vault.wait_everywhere(at).await,
+                    None => std::future::pending().await,
                 }
-                None => tokio::time::sleep(WAIT_PAUSE).await,
+            };
+            // Either way the sites themselves are asked next. An owner that is none any more waits the pause out.
+            tokio::select! {
+                Ok(()) = condemned_everywhere => {}
+                () = tokio::time::sleep(WAIT_PAUSE) => {}
             }
         }
     }

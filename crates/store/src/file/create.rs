@@ -27,9 +27,6 @@ const SLICES_MAX: usize = 1024;
 /// How many bytes one write takes. Linux writes 64 MiB twice as fast in pieces of 1 MiB as all at once.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
-/// A pack of fewer bytes is written through the page cache: its last part needs that anyway.
-const DIRECT_BYTES_MIN: u64 = 1 << 20;
-
 impl Objects {
     /// Creates an object. `bulk`: leave the reserve alone.
     pub(super) fn put(
@@ -64,7 +61,7 @@ impl Objects {
             }
             self.tally.written(bytes);
         };
-        let written = match bulk && body.len() >= DIRECT_BYTES_MIN {
+        let written = match bulk && body.len() >= direct::WRITE_BYTES_MIN {
             true => direct::write_parts(staging.file(), body.parts(), told),
             false => write_parts(staging.file(), body.parts(), told),
         };

@@ -5,8 +5,8 @@
 //! cache has nothing from it either. What is read of it in large ranges is read once, by a restore or a check; in the cache it would
 //! drive out what the machine's databases need, and a check is to see the disk, not memory.
 //!
-//! State of a writer: one buffer, aligned as disks want it, and whether the file takes writes past the cache still. It must never leave a
-//! byte out because a file system does not: whatever refuses is written through the cache instead.
+//! State: one buffer, aligned as disks want it, and whether the file is still used past the cache. It must never leave a byte out because a
+//! file system does not take that: whatever is refused goes through the cache instead.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -20,11 +20,54 @@ use crate::direct::{ALIGNMENT, Aligned, is_refusal, set_direct};
 /// How many bytes one write takes: fewer cost more turns to the disk, more are no faster.
 const WRITE_BYTES: usize = 4 << 20;
 
+/// A pack of fewer bytes is written through the page cache: its last part needs that anyway.
+pub(super) const WRITE_BYTES_MIN: u64 = 1 << 20;
+
+/// A range of so many bytes is read past the page cache: a single frame, which a mount may want again, is not.
+pub(super) const READ_BYTES_MIN: u64 = 2 << 20;
+
+/// A file that is used past the cache for as long as it takes that.
+struct Direct<'f> {
+    file: &'f File,
+    is_direct: bool,
+}
+
+impl<'f> Direct<'f> {
+    fn new(file: &'f File) -> Self {
+        Self {
+            file,
+            is_direct: set_direct(file, true).is_ok(),
+        }
+    }
+
+    /// Reads or writes once. None: nothing was done, and the same is to be tried again.
+    fn step(&mut self, once: impl FnOnce(&File) -> io::Result<usize>) -> io::Result<Option<usize>> {
+        match once(self.file) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            // It opens so, and then does not read or write so.
+            Err(error) if self.is_direct && is_refusal(&error) => {
+                self.leave()?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on through the cache.
+    fn leave(&mut self) -> io::Result<()> {
+        if self.is_direct {
+            set_direct(self.file, false)?;
+            self.is_direct = false;
+        }
+        Ok(())
+    }
+}
+
 /// Writes all parts, in order, from the file's start; tells `written` of each step.
 pub(super) fn write_parts(file: &File, parts: &[Bytes], written: impl Fn(u64)) -> io::Result<()> {
     let mut writer = DirectWriter {
-        file,
-        is_direct: set_direct(file, true).is_ok(),
+        file: Direct::new(file),
         buffer: Aligned::new(WRITE_BYTES),
         filled: 0,
         written,
@@ -36,8 +79,7 @@ pub(super) fn write_parts(file: &File, parts: &[Bytes], written: impl Fn(u64)) -
 }
 
 struct DirectWriter<'f, W> {
-    file: &'f File,
-    is_direct: bool,
+    file: Direct<'f>,
     buffer: Aligned,
     filled: usize,
     written: W,
@@ -64,7 +106,7 @@ impl<W: Fn(u64)> DirectWriter<'_, W> {
         let (whole, end) = (self.filled - self.filled % ALIGNMENT, self.filled);
         self.write(whole)?;
         if whole < end {
-            self.leave_direct()?;
+            self.file.leave()?;
             self.buffer.bytes().copy_within(whole..end, 0);
             self.write(end - whole)?;
         }
@@ -75,29 +117,19 @@ impl<W: Fn(u64)> DirectWriter<'_, W> {
     fn write(&mut self, len: usize) -> io::Result<()> {
         let mut at = 0;
         while at < len {
-            match self.file.write(&self.buffer.bytes()[at..len]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => {
-                    (self.written)(bytes as u64);
-                    at += bytes;
-                    // Half a sector was written: the next write past the cache would not be aligned.
-                    if !bytes.is_multiple_of(ALIGNMENT) && at < len {
-                        self.leave_direct()?;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It opens so, and then does not write so.
-                Err(error) if self.is_direct && is_refusal(&error) => self.leave_direct()?,
-                Err(error) => return Err(error),
+            let rest = &self.buffer.bytes()[at..len];
+            let Some(bytes) = self.file.step(|mut file| file.write(rest))? else {
+                continue;
+            };
+            if bytes == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
-        }
-        Ok(())
-    }
-
-    fn leave_direct(&mut self) -> io::Result<()> {
-        if self.is_direct {
-            set_direct(self.file, false)?;
-            self.is_direct = false;
+            (self.written)(bytes as u64);
+            at += bytes;
+            // Half a sector was written: the next write past the cache would not be aligned.
+            if !bytes.is_multiple_of(ALIGNMENT) && at < len {
+                self.file.leave()?;
+            }
         }
         Ok(())
     }
@@ -112,27 +144,20 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Bytes> {
         (range.end.max(range.start) - from) as usize,
     );
     let mut buffer = Aligned::new(wanted.next_multiple_of(ALIGNMENT));
-    let mut is_direct = set_direct(file, true).is_ok();
-    let leave_direct = || set_direct(file, false);
+    let mut file = Direct::new(file);
     let mut at = 0;
     while at < wanted {
-        match file.read_at(&mut buffer.bytes()[at..], from + at as u64) {
-            Ok(0) => break,
-            Ok(bytes) => {
-                at += bytes;
-                // Half a sector was read: the next read past the cache would not be aligned.
-                if is_direct && !at.is_multiple_of(ALIGNMENT) && at < wanted {
-                    leave_direct()?;
-                    is_direct = false;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // It opens so, and then does not read so.
-            Err(error) if is_direct && is_refusal(&error) => {
-                leave_direct()?;
-                is_direct = false;
-            }
-            Err(error) => return Err(error),
+        let rest = &mut buffer.bytes()[at..];
+        let Some(bytes) = file.step(|file| file.read_at(rest, from + at as u64))? else {
+            continue;
+        };
+        if bytes == 0 {
+            break;
+        }
+        at += bytes;
+        // Half a sector was read: the next read past the cache would not be aligned.
+        if !at.is_multiple_of(ALIGNMENT) && at < wanted {
+            file.leave()?;
         }
     }
     let end = at.clamp(skipped, wanted);
@@ -197,6 +222,39 @@ mod tests {
             let far = read_range(&file, len + 3..len + 2 * SECTOR).unwrap();
             assert!(far.is_empty());
         }
+    }
+
+    /// A disk refuses memory that is not aligned; what follows is read through the cache, and whole.
+    #[test]
+    fn what_is_refused_is_done_through_the_cache() {
+        let mut file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        let there: Vec<u8> = (0..ALIGNMENT).map(|at| (at / 7) as u8).collect();
+        file.write_all(&there).unwrap();
+        let file = file.reopen().unwrap();
+        let mut direct = Direct::new(&file);
+        let was_direct = direct.is_direct;
+        let mut refused = 0;
+        let mut memory = Aligned::new(2 * ALIGNMENT);
+        let read = loop {
+            let odd = &mut memory.bytes()[1..=ALIGNMENT];
+            match direct.step(|file| file.read_at(odd, 0)).unwrap() {
+                Some(read) => break read,
+                None => refused += 1,
+            }
+        };
+        assert!(memory.bytes()[1..=read] == there);
+        assert_eq!(was_direct && !direct.is_direct, refused > 0);
+
+        // Whatever the disk says, a file that tells so is taken out of it once, and its own errors are not hidden.
+        let mut direct = Direct::new(&file);
+        if direct.is_direct {
+            let refusal = || Err(rustix::io::Errno::INVAL.into());
+            assert_eq!(direct.step(|_| refusal()).unwrap(), None);
+            assert!(!direct.is_direct);
+            direct.step(|_| refusal()).unwrap_err();
+        }
+        let broken = direct.step(|_| Err(rustix::io::Errno::IO.into()));
+        assert_eq!(broken.unwrap_err().raw_os_error(), Some(5));
     }
 
     #[test]

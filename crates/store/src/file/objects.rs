@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicU64;
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use holdfast_format::ObjectName;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -20,9 +21,6 @@ use super::walk::Walk;
 use crate::counters::{Counters, Request, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::site::{ObjectInfo, Space};
-
-/// A range of so many bytes is read past the page cache: a single frame, which a mount may want again, is not.
-const DIRECT_BYTES_MIN: u64 = 2 << 20;
 
 /// The objects of one site.
 #[derive(Debug)]
@@ -215,14 +213,23 @@ impl Objects {
 }
 
 /// Reads a range of a file that was just opened; fewer bytes if the file ends before.
-fn read(mut file: &File, range: Range<u64>) -> io::Result<Bytes> {
+fn read(file: &File, range: Range<u64>) -> io::Result<Bytes> {
     let len = range.end - range.start;
-    if len >= DIRECT_BYTES_MIN {
+    if len >= direct::READ_BYTES_MIN {
         return direct::read_range(file, range);
     }
-    let mut body = Vec::with_capacity(len as usize);
-    file.seek(SeekFrom::Start(range.start))?;
-    file.take(len).read_to_end(&mut body)?;
+    let len = len as usize;
+    let mut body = Vec::with_capacity(len);
+    while body.len() < len {
+        let at = range.start + body.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut body), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    // The allocator may have given more room than was asked for.
+    body.truncate(len);
     Ok(body.into())
 }
 

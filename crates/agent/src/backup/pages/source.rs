@@ -19,6 +19,7 @@ use crate::backup::limits::BUFFER_BYTES;
 use crate::backup::metadata::FileStat;
 use crate::backup::pipeline::Pipeline;
 use crate::backup::read::{Finished, OpenFile, Reading};
+use crate::backup::turns::{Turn, Turns};
 use crate::error::{Error, Result};
 
 /// Buffers that are compared at once. Their changed pages are in memory beyond the bytes that are counted.
@@ -62,6 +63,7 @@ pub(crate) async fn read(
         pipeline.ctx.run_blocking(open).await
     };
     let mut comparing: FuturesOrdered<Compared> = FuturesOrdered::new();
+    let mut turns = Turns::default();
     loop {
         let permit = pipeline.permit(BUFFER_BYTES as u64).await?;
         let shared = Arc::clone(pipeline);
@@ -94,7 +96,8 @@ pub(crate) async fn read(
         {
             lay(&mut layer, done).await?;
         }
-        let task = compare(Arc::clone(pipeline), bytes, before, page_bytes, permit);
+        let shared = Arc::clone(pipeline);
+        let task = compare(shared, bytes, before, page_bytes, turns.next(), permit);
         comparing.push_back(AbortOnDropHandle::new(pipeline.ctx.spawn(task)));
     }
     while let Some(done) = comparing.next().await {
@@ -133,6 +136,7 @@ async fn compare(
     bytes: Bytes,
     before: Vec<Option<MappedRegion>>,
     page_bytes: usize,
+    turn: Turn,
     permit: OwnedSemaphorePermit,
 ) -> Result<Vec<Region>> {
     let shared = Arc::clone(&pipeline);
@@ -146,7 +150,7 @@ async fn compare(
         (regions, chunks)
     };
     let (regions, chunks) = pipeline.ctx.run_blocking(work).await;
-    pipeline.put_all(chunks).await?;
+    turn.put(&pipeline, chunks).await?;
     drop(permit);
     Ok(regions)
 }

@@ -3,8 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use bytes::Bytes;
 use holdfast_format::ChunkKind;
 
+use crate::backup::FilesOptions;
+use crate::backup::limits::GROUP_FILES_MAX;
 use crate::backup::testing::{MapSink, noise, options, run, run_seeded};
 
 #[tokio::test]
@@ -44,6 +47,52 @@ async fn holes_stay_holes_and_small_data_between_them_gathers_in_chunks() {
     );
     let chunks = sink.fresh_of(ChunkKind::Data);
     assert!(chunks < 20, "{chunks} chunks for 4.7 MiB");
+}
+
+/// So that a restore reads long stretches of a pack.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn chunks_are_put_in_the_order_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large");
+    let bytes = noise(1, 96 << 20);
+    fs::write(&path, &bytes).unwrap();
+    for page_bytes in [None, Some(8192)] {
+        let sink = MapSink::new();
+        let options = FilesOptions {
+            page_bytes,
+            ..options([&path])
+        };
+        let result = run(options, &sink).await.unwrap();
+        assert_eq!(result.bytes_read, bytes.len() as u64);
+        assert!(put_data(&sink).concat() == bytes, "pages: {page_bytes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn files_next_to_each_other_are_put_together() {
+    const FILES: usize = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Vec<_> = (0..FILES).map(|n| noise(n as u64, 5000)).collect();
+    for (n, bytes) in bytes.iter().enumerate() {
+        fs::write(folder.path().join(format!("{n:04}")), bytes).unwrap();
+    }
+    let sink = MapSink::new();
+    let result = run(options([folder.path()]), &sink).await.unwrap();
+    assert_eq!(result.problems, Vec::new());
+    let put: Vec<usize> = put_data(&sink)
+        .iter()
+        .map(|chunk| bytes.iter().position(|file| file == chunk).unwrap())
+        .collect();
+    let gaps = put.windows(2).filter(|two| two[1] != two[0] + 1).count();
+    assert_eq!(put.len(), FILES);
+    assert!(gaps <= FILES / GROUP_FILES_MAX + 1, "{put:?}");
+}
+
+/// The bytes of the data chunks, as they were put.
+fn put_data(sink: &MapSink) -> Vec<Bytes> {
+    let fresh = sink.fresh.lock().unwrap();
+    let data = fresh.iter().filter(|chunk| chunk.kind == ChunkKind::Data);
+    data.map(|chunk| chunk.bytes.clone()).collect()
 }
 
 #[tokio::test]
