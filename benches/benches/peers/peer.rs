@@ -39,6 +39,8 @@ pub(crate) struct Setting {
     pub(crate) name: &'static str,
     /// Letters of the sets that it is measured on.
     pub(crate) sets: &'static str,
+    /// Letters of those where it compresses with lz4: quicker, and worse, than any level of zstd.
+    pub(crate) lz4_on: &'static str,
     pub(crate) words: Words,
 }
 

@@ -31,16 +31,19 @@ pub(crate) const RESTIC: Peer = Peer {
         Setting {
             name: "",
             sets: ALL,
+            lz4_on: "",
             words: &[],
         },
         Setting {
             name: "fastest",
             sets: TEXT,
+            lz4_on: "",
             words: &["--compression", "fastest"],
         },
         Setting {
             name: "off",
             sets: NOISE,
+            lz4_on: "",
             words: &["--compression", "off"],
         },
     ],
@@ -66,16 +69,19 @@ const RUSTIC: Peer = Peer {
         Setting {
             name: "",
             sets: ALL,
+            lz4_on: "",
             words: &[],
         },
         Setting {
             name: "zstd 1",
             sets: TEXT,
+            lz4_on: "",
             words: &["--set-compression", "1"],
         },
         Setting {
             name: "off",
             sets: NOISE,
+            lz4_on: "",
             words: &["--set-compression", "0"],
         },
     ],
@@ -99,16 +105,19 @@ const BORG: Peer = Peer {
         Setting {
             name: "",
             sets: ALL,
+            lz4_on: TEXT,
             words: &[],
         },
         Setting {
             name: "zstd 1",
             sets: TEXT,
+            lz4_on: "",
             words: &["--compression", "zstd,1"],
         },
         Setting {
             name: "off",
             sets: NOISE,
+            lz4_on: "",
             words: &["--compression", "none"],
         },
     ],
@@ -141,16 +150,19 @@ const BUPSTASH: Peer = Peer {
         Setting {
             name: "lz4",
             sets: ALL,
+            lz4_on: TEXT,
             words: &["--compression", "lz4"],
         },
         Setting {
             name: "zstd 1",
             sets: TEXT,
+            lz4_on: "",
             words: &["--compression", "zstd:1"],
         },
         Setting {
             name: "off",
             sets: NOISE,
+            lz4_on: "",
             words: &["--compression", "none"],
         },
     ],

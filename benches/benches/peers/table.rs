@@ -23,7 +23,6 @@ pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
         repository(outcome, tools, *letter);
     }
     let (ours, peers): (Vec<Tool>, Vec<Tool>) = tools.iter().partition(|tool| tool.is_ours());
-    let peers: Vec<String> = peers.into_iter().map(Tool::name).collect();
     for tool in ours {
         targets(outcome, &tool.name(), &peers);
         against_restic(outcome, &tool.name());
@@ -115,8 +114,12 @@ fn each_tool(
 }
 
 /// One of ours beside what it is meant to reach.
-fn targets(outcome: &Outcome, ours: &str, peers: &[String]) {
+fn targets(outcome: &Outcome, ours: &str, peers: &[Tool]) {
     println!("\n## {ours}, as a share of the peer that the target names (target)\n");
+    println!(
+        "The fastest peer, or the smallest, is one that compresses alike: with zstd, or not at all. Where one that compresses with lz4 \
+         takes less, the share of it follows.\n"
+    );
     heading(outcome);
     for target in &TARGETS {
         let cells = outcome
@@ -148,7 +151,7 @@ fn targets(outcome: &Outcome, ours: &str, peers: &[String]) {
 fn target_cell(
     outcome: &Outcome,
     ours: &str,
-    peers: &[String],
+    peers: &[Tool],
     target: &Target,
     letter: char,
 ) -> String {
@@ -159,7 +162,12 @@ fn target_cell(
     match (figure, peer) {
         (Some(figure), Some((peer, other))) => {
             let share = figure / other;
-            format!("{share:.2} of {peer} ({at_most}){}", missed(share, at_most))
+            let named = format!("{share:.2} of {peer} ({at_most}){}", missed(share, at_most));
+            let least = target.what.least(samples, letter, peers.iter());
+            match least.filter(|(_, least)| against == Against::Least && *least < other) {
+                Some((peer, least)) => format!("{named}; {:.2} of {peer}", figure / least),
+                None => named,
+            }
         }
         _ => format!("– ({at_most})"),
     }

@@ -4,11 +4,12 @@ use crate::peers::RESTIC;
 use crate::sample::{BYTES, Samples, WALL};
 use crate::sets::LETTERS;
 use crate::step::Step;
+use crate::tool::Tool;
 
 /// With whom a figure is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Against {
-    /// The peer with the least.
+    /// The peer with the least, among those that compress alike.
     Least,
     /// Restic at its default.
     Restic,
@@ -133,17 +134,32 @@ impl What {
         self,
         samples: &Samples,
         letter: char,
-        peers: &[String],
+        peers: &[Tool],
         against: Against,
     ) -> Option<(String, f64)> {
-        let figure =
-            |peer: &String| Some((peer.clone(), self.of_peers().of(samples, letter, peer)?));
         match against {
-            Against::Restic => figure(&RESTIC.name.to_owned()),
-            Against::Least => peers
-                .iter()
-                .filter_map(figure)
-                .min_by(|one, other| one.1.total_cmp(&other.1)),
+            Against::Restic => self.figure(samples, letter, RESTIC.name.to_owned()),
+            Against::Least => {
+                let alike = peers.iter().filter(|peer| peer.compresses_alike(letter));
+                self.least(samples, letter, alike)
+            }
         }
+    }
+
+    /// The peer with the least, and its median.
+    pub(crate) fn least<'p>(
+        self,
+        samples: &Samples,
+        letter: char,
+        peers: impl Iterator<Item = &'p Tool>,
+    ) -> Option<(String, f64)> {
+        peers
+            .filter_map(|peer| self.figure(samples, letter, peer.name()))
+            .min_by(|one, other| one.1.total_cmp(&other.1))
+    }
+
+    fn figure(self, samples: &Samples, letter: char, peer: String) -> Option<(String, f64)> {
+        let figure = self.of_peers().of(samples, letter, &peer)?;
+        Some((peer, figure))
     }
 }

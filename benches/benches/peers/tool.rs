@@ -57,6 +57,14 @@ impl Tool {
         }
     }
 
+    /// Whether it compresses a set as ours does, with zstd or not at all.
+    pub(crate) fn compresses_alike(self, letter: char) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Peer(_, setting) => !setting.lz4_on.contains(letter),
+        }
+    }
+
     /// Whether its program is among those that were installed.
     pub(crate) fn is_there(self, peers: &Path) -> bool {
         match self {
