@@ -1,6 +1,7 @@
 //! Writing snapshots back, listing, comparing, verifying, mounting them.
 
 mod cache;
+mod chunks_read;
 mod diff;
 mod directory;
 mod extents;
@@ -23,6 +24,7 @@ mod verify;
 mod walk;
 mod write;
 
+pub use chunks_read::ChunksRead;
 pub use diff::{Change, Difference, diff};
 pub use find::{FindOptions, find};
 pub use flaw::Flaw;
@@ -35,5 +37,5 @@ pub use report::{RestoreLoss, RestoreNote, RestoreProblem, RestoreResult};
 pub use select::{Reach, Selection};
 pub use stdout::dump;
 pub use tree::Tree;
-pub use verify::{ChunksRead, Damaged, VerifyDepth, VerifyResult, verify};
+pub use verify::{Damaged, VerifyDepth, VerifyResult, verify};
 pub use write::{OwnerMode, RestoreOptions, restore};

@@ -1,13 +1,14 @@
 //! Checks that a snapshot can be restored: all of its nodes, and all or a share of its data.
 //!
-//! Each distinct chunk is read once, also where several snapshots are verified after each other. State: 128 bits of the id of every
-//! chunk met so far and what is known of its length, at most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table
-//! grows); what comes beyond is not remembered and may be read more than once. Bytes under way are bounded as in a restore. If anything is found damaged, the nodes
+//! Each distinct chunk is read once, also where several snapshots are verified after each other, and so is what lies below a node
+//! that stands in a snapshot without damage. State: 128 bits of the id of every chunk met so far and what is known of its length, at
+//! most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table grows), and as many nodes; what comes beyond is not remembered and
+//! may be read more than once. Bytes under way are bounded as in a restore. If anything is found damaged, the nodes
 //! are gone through a second time to name every path that it touches, also those whose subtree was met before.
 //!
 //! Which chunks a sample takes depends on their ids and the seed alone: the same seed takes the same ones again.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::chunks_read::{Bad, ChunksRead, NodeKeys, SEEN_MAX, Seen, key};
 use super::extents::ExtentReader;
 use super::flaw::{Flaw, Trouble};
 use super::item::{Extent, FileContent, Item};
@@ -28,9 +30,6 @@ use super::tree::Tree;
 use super::walk::{Event, Walk};
 use crate::error::{Error, Result};
 use crate::source::{ChunkSource, Fetched, Loss};
-
-/// The most chunks that are remembered: what fits into a table of 2²² places.
-const SEEN_MAX: usize = (1 << 22) / 8 * 7;
 
 /// The most damaged paths that a result lists.
 const LISTED_MAX: usize = 10_000;
@@ -61,7 +60,8 @@ pub enum VerifyDepth {
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyResult {
-    /// Regular files looked at. What lies in a directory that is met again under another name is counted once.
+    /// Regular files looked at. What lies in a directory that is met again, in this snapshot or in one verified with it before, is
+    /// not looked at again.
     pub files: u64,
     /// Directories looked at.
     pub directories: u64,
@@ -97,33 +97,6 @@ pub struct Damaged {
     /// What is wrong.
     #[serde(flatten)]
     pub flaw: Flaw,
-}
-
-/// What is known of data chunks: handed from one snapshot's verification to the next, which reads only what is new to it.
-#[derive(Debug, Default)]
-pub struct ChunksRead {
-    seen: HashMap<[u8; 16], Seen>,
-    /// Those that are damaged, and how.
-    bad: HashMap<ChunkId, Bad>,
-}
-
-impl ChunksRead {
-    /// Notes a chunk that was read and opened elsewhere, and is right.
-    pub fn add(&mut self, id: &ChunkId, len: u32) {
-        if self.seen.len() < SEEN_MAX {
-            self.seen.insert(key(id), Seen::read(u64::from(len)));
-        }
-    }
-
-    /// How many chunks are known.
-    pub fn len(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
 }
 
 /// Verifies. Damage is in the result; an error means that the verification did not come to its end.
@@ -176,7 +149,7 @@ async fn both_passes(
         tree: &tree,
         depth,
         progress,
-        nodes: HashSet::new(),
+        nodes: NodeKeys::default(),
         read,
         bad_here: HashSet::new(),
         node_flaws: 0,
@@ -190,6 +163,9 @@ async fn both_passes(
     verifier.result.bytes_read += tree.nodes.totals().1;
     if verifier.node_flaws > 0 || !verifier.bad_here.is_empty() {
         verifier.name_damaged().await?;
+    } else {
+        let nodes = std::mem::take(&mut verifier.nodes);
+        verifier.read.note_whole(nodes);
     }
     Ok(verifier.result)
 }
@@ -212,7 +188,7 @@ struct Verifier<'a> {
     depth: VerifyDepth,
     progress: &'a RestoreProgress,
     /// Nodes met so far.
-    nodes: HashSet<[u8; 16]>,
+    nodes: NodeKeys,
     read: &'a mut ChunksRead,
     /// Damaged data chunks of this snapshot.
     bad_here: HashSet<ChunkId>,
@@ -227,62 +203,11 @@ struct Verifier<'a> {
 type Answers = Vec<((ChunkId, u64), std::result::Result<Fetched, Loss>)>;
 type Task = AbortOnDropHandle<Result<Answers>>;
 
-/// What is known of a chunk: a length, and whether that is its real one or the least that extents met so far ask for
-/// while it is being read.
-#[derive(Debug, Clone, Copy)]
-struct Seen(u32);
-
-impl Seen {
-    const UNDER_WAY: u32 = 1 << 31;
-
-    fn asked(bytes: u64) -> Self {
-        Self(bytes as u32 | Self::UNDER_WAY)
-    }
-
-    fn read(bytes: u64) -> Self {
-        Self(bytes as u32)
-    }
-
-    fn under_way(self) -> bool {
-        self.0 & Self::UNDER_WAY != 0
-    }
-
-    fn bytes(self) -> u64 {
-        u64::from(self.0 & !Self::UNDER_WAY)
-    }
-}
-
-/// What is wrong with a data chunk.
-#[derive(Debug)]
-enum Bad {
-    Lost(Flaw),
-    /// It has only that many bytes, which is fine for extents that need no more.
-    Short(u64),
-}
-
-impl Bad {
-    fn flaw_for(&self, extent: &Extent) -> Option<Flaw> {
-        let end = extent.end_in_chunk();
-        match self {
-            Self::Lost(flaw) => Some(flaw.clone()),
-            Self::Short(len) if end > *len => Some(Flaw::new(format!(
-                "an extent reaches to byte {end} of a chunk of {len} bytes"
-            ))),
-            Self::Short(_) => None,
-        }
-    }
-}
-
-fn key(id: &ChunkId) -> [u8; 16] {
-    let mut key = [0; 16];
-    key.copy_from_slice(&id.0[..16]);
-    key
-}
-
 impl Verifier<'_> {
     /// The first pass: reads every distinct node and the wanted data chunks.
     async fn read_all(&mut self) -> Result<()> {
         let mut walk = Walk::new(self.tree, Arc::new(Selection::all()));
+        walk.pass_over(Arc::clone(&self.read.whole));
         while let Some(event) = walk.next().await? {
             match event {
                 Event::Enter(item) => {
@@ -317,6 +242,9 @@ impl Verifier<'_> {
 
     /// Whether a node was met before; from now on it was.
     fn met(&mut self, id: &ChunkId) -> bool {
+        if self.read.whole.contains(&key(id)) {
+            return true;
+        }
         if self.nodes.len() < SEEN_MAX {
             return !self.nodes.insert(key(id));
         }
@@ -357,7 +285,7 @@ impl Verifier<'_> {
             return Ok(());
         }
         let end = extent.end_in_chunk();
-        let ChunksRead { seen, bad } = &mut *self.read;
+        let ChunksRead { seen, bad, .. } = &mut *self.read;
         if let Some(seen) = seen.get_mut(&key(&id)) {
             if seen.under_way() {
                 *seen = Seen::asked(seen.bytes().max(end));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use holdfast_format::ChunkId;
 
+use super::chunks_read::{NodeKeys, key};
 use super::directory::{DirectoryEvent, DirectoryReader, lookup};
 use super::flaw::{Flaw, Trouble};
 use super::item::Item;
@@ -49,6 +50,7 @@ pub(crate) struct Walk {
     path: Vec<u8>,
     selected: bool,
     whole: bool,
+    passed_over: Arc<NodeKeys>,
 }
 
 #[derive(Debug)]
@@ -95,9 +97,15 @@ impl Walk {
             path,
             selected: reach.selected,
             whole: true,
+            passed_over: Arc::default(),
         };
         walk.push(directory, reach, Vec::new());
         walk
+    }
+
+    /// Does not read ahead into directories that will be skipped.
+    pub(crate) fn pass_over(&mut self, directories: Arc<NodeKeys>) {
+        self.passed_over = directories;
     }
 
     /// The path of the last event, with a leading slash.
@@ -196,7 +204,9 @@ impl Walk {
         }
         let ahead = match self.frames.last().map(|frame| &frame.entries) {
             Some(Entries::All(reader)) if reach.selected => {
-                reader.directories_ahead().take(AHEAD).collect()
+                let ahead = reader.directories_ahead();
+                let wanted = ahead.filter(|id| !self.passed_over.contains(&key(id)));
+                wanted.take(AHEAD).collect()
             }
             _ => Vec::new(),
         };

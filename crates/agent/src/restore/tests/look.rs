@@ -383,6 +383,38 @@ async fn what_snapshots_share_is_read_once_and_its_damage_is_told_of_each() {
     assert!(result.complete(), "{result:?}");
 }
 
+#[tokio::test]
+async fn directories_that_snapshots_share_are_read_once_and_told_of_where_they_are_damaged() {
+    let builder = Builder::new();
+    let files = |n: u64| vec![builder.file("f", &noise(n, 300))];
+    let (shared, own) = (
+        builder.dir("shared", files(1)),
+        builder.dir("own", files(2)),
+    );
+    let one = builder.snapshot(vec![shared.clone()]);
+    let other = builder.snapshot(vec![shared.clone(), own]);
+    let mut read = ChunksRead::default();
+    let first = verified_after(&builder, one, ALL, &mut read).await;
+    assert!(first.complete());
+    let again = verified_after(&builder, one, ALL, &mut read).await;
+    // Its root and its top.
+    assert_eq!((again.nodes, again.chunks, again.files), (2, 0, 0));
+    let second = verified_after(&builder, other, ALL, &mut read).await;
+    assert!(second.complete());
+    // Its root, its top, its own directory.
+    assert_eq!((second.nodes, second.files), (3, 1));
+
+    // Nothing is known to be whole of a snapshot in which something is damaged.
+    let lost = builder.keys.data_id(&noise(1, 300));
+    builder.source.lose(lost);
+    let mut read = ChunksRead::default();
+    for root in [one, other, one] {
+        let result = verified_after(&builder, root, ALL, &mut read).await;
+        assert_eq!(result.damaged_count, 1, "{result:?}");
+        assert_eq!(result.damaged[0].path.0, b"/shared/f");
+    }
+}
+
 const ALL: VerifyDepth = VerifyDepth::Data {
     share: 1.0,
     seed: 0,
