@@ -26,15 +26,21 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     match &options.kind {
         BenchKind::Peers(options) => run_peers(runner, repository, options),
-        BenchKind::Parts => run_alone(runner, repository, "parts"),
-        BenchKind::Scale => run_alone(runner, repository, "scale"),
+        BenchKind::Parts => run_parts(runner, repository),
+        BenchKind::Scale => {
+            let kept = kept_file(runner, repository, "scale")?;
+            run_bench(runner, repository, "scale", &[], &kept)
+        }
     }
 }
 
-/// A bench that needs nothing but itself.
-fn run_alone(runner: &Runner, repository: &Repository, name: &str) -> anyhow::Result<()> {
-    let kept = kept_file(runner, repository, name)?;
-    run_bench(runner, repository, name, &[], &kept)
+/// Each step by itself, also over what `peers` has made, if it has.
+fn run_parts(runner: &Runner, repository: &Repository) -> anyhow::Result<()> {
+    let kept = kept_file(runner, repository, "parts")?;
+    let data = std::env::var_os("HOLDFAST_BENCH_DATA")
+        .unwrap_or_else(|| repository.kept("bench-data").into());
+    let environment = [("HOLDFAST_BENCH_DATA", data)];
+    run_bench(runner, repository, "parts", &environment, &kept)
 }
 
 /// Holdfast beside other tools.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{Speed, measure, sealed_bytes};
+use crate::steps::{Speed, measure, sealed_bytes};
 
 /// As many messages wait for the stream as an agent lets wait.
 const OUTBOUND_MESSAGES: usize = 4;
