@@ -11,6 +11,7 @@ mod loss;
 mod mounted;
 mod resume;
 mod scale;
+mod verifying;
 
 use std::path::Path;
 use std::sync::Arc;
