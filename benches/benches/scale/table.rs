@@ -7,7 +7,7 @@ use crate::part::Figures;
 pub(crate) enum Unit {
     /// As it is, with so many digits behind the point.
     Digits(usize),
-    /// Seconds, or milliseconds and microseconds where it is less; processor time in brackets, by which growth is told.
+    /// Seconds, or milliseconds, microseconds and nanoseconds where it is less; processor time in brackets, by which growth is told.
     Seconds,
     /// Bytes, as MiB.
     Mebibytes,
@@ -21,7 +21,8 @@ impl Unit {
             Self::Digits(digits) => format!("{figure:.digits$}"),
             Self::Seconds if figure >= 1.0 => format!("{figure:.1} s"),
             Self::Seconds if figure >= 1e-3 => format!("{:.1} ms", figure * 1e3),
-            Self::Seconds => format!("{:.1} µs", figure * 1e6),
+            Self::Seconds if figure >= 1e-6 => format!("{:.1} µs", figure * 1e6),
+            Self::Seconds => format!("{:.0} ns", figure * 1e9),
             Self::Mebibytes => format!("{:.1} MiB", figure / f64::from(1 << 20)),
             Self::Thousands => format!("{:.0} k/s", figure / 1e3),
         }
