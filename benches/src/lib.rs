@@ -17,6 +17,23 @@ pub fn write_noise(path: &Path, bytes: u64) {
     file.sync_all().unwrap();
 }
 
+/// Calls `each` for every regular file below a folder, in the order of their names.
+pub fn for_each_file(folder: &Path, each: &mut dyn FnMut(&Path)) {
+    let mut entries: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            for_each_file(&entry.path(), each);
+        } else if kind.is_file() {
+            each(&entry.path());
+        }
+    }
+}
+
 /// The most memory that a process had resident, MiB.
 pub fn peak_mib(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use holdfast_agent::backup::Cutter;
+use holdfast_agent::backup::limits::{REGION_BYTES, WHOLE_FILE_BYTES_MAX};
+use holdfast_benches::for_each_file;
 use holdfast_format::{Chunk, FrameSealer, ScopeKeys, frame::FRAME_BYTES_AIM};
 use rand::{Rng as _, SeedableRng as _};
 
@@ -14,12 +16,6 @@ pub(crate) const BYTES: usize = 256 << 20;
 
 /// The length of a database's page.
 pub(crate) const PAGE: usize = 8 << 10;
-
-/// Files that are longer are read in buffers; what has pages is cut in regions of [`REGION`] then.
-const WHOLE_FILE_BYTES_MAX: u64 = 4 << 20;
-
-/// The length of a region of pages.
-const REGION: usize = 1 << 20;
 
 /// See the module header.
 pub(crate) struct Kind {
@@ -50,18 +46,19 @@ impl Kind {
     pub(crate) fn sets(keys: &ScopeKeys, data: &Path) -> Vec<Self> {
         let mut kinds = Vec::new();
         for (name, has_pages) in [("A", true), ("C", false)] {
-            let mut paths = Vec::new();
-            list(&data.join(format!("{name}-1/source")), &mut paths);
-            let total: u64 = paths.iter().map(|path| len(path)).sum();
-            if total == 0 {
+            let source = data.join(format!("{name}-1/source"));
+            if !source.exists() {
                 continue;
             }
+            let mut paths = Vec::new();
+            for_each_file(&source, &mut |path| paths.push(path.to_path_buf()));
+            let total: u64 = paths.iter().map(|path| len(path)).sum();
             let every = (total as usize).div_ceil(BYTES).max(1);
             if !has_pages {
                 paths = paths.into_iter().step_by(every).collect();
             }
             let share = |len: u64| match has_pages && len > WHOLE_FILE_BYTES_MAX {
-                true => (len / every as u64).next_multiple_of(REGION as u64),
+                true => (len / every as u64).next_multiple_of(REGION_BYTES as u64),
                 false => len,
             };
             let files = paths.iter().map(|path| {
@@ -83,7 +80,7 @@ impl Kind {
             let (mut rest, mut found) = (file.clone(), Vec::new());
             let in_regions = has_pages && file.len() as u64 > WHOLE_FILE_BYTES_MAX;
             let next = |rest: &Bytes| match in_regions {
-                true => Some(REGION.min(rest.len())).filter(|len| *len > 0),
+                true => Some(REGION_BYTES.min(rest.len())).filter(|len| *len > 0),
                 false => cutter.cut(rest, true),
             };
             while let Some(len) = next(&rest) {
@@ -131,23 +128,6 @@ impl Kind {
 
 fn len(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
-}
-
-/// All files below a folder, in order; none if there is no such folder.
-fn list(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    let mut entries: Vec<_> = entries.map(Result::unwrap).collect();
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            list(&entry.path(), found);
-        } else if kind.is_file() {
-            found.push(entry.path());
-        }
-    }
 }
 
 fn noise(len: usize) -> Vec<u8> {

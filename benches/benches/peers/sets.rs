@@ -20,6 +20,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holdfast_benches::for_each_file;
+
 pub(crate) use change::{Change, Day};
 
 /// Raised when what is made changes, so that kept sets are made anew.
@@ -106,19 +108,5 @@ pub(crate) fn describe(letter: char) -> &'static str {
         }
         'C' => "small files like source trees, day two with 1 % of them edited, deleted, new",
         _ => "the file of B as an image, day two with 1 % of its 8 KiB pages rewritten in place",
-    }
-}
-
-/// Calls `each` for every regular file below a folder.
-fn for_each_file(folder: &Path, each: &mut dyn FnMut(&Path)) {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            for_each_file(&entry.path(), each);
-        } else if kind.is_file() {
-            each(&entry.path());
-        }
     }
 }

@@ -10,10 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use holdfast_benches::for_each_file;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
-
-use super::for_each_file;
 
 /// What is compared and exchanged at once within a file.
 pub(super) const BLOCK: u64 = 8192;

@@ -19,8 +19,12 @@ pub const CUT_BYTES_MAX: usize = 4 << 20;
 /// a buffer's end always fits into the next one with room to spare.
 pub(crate) const BUFFER_BYTES: usize = 2 * CUT_BYTES_MAX;
 
-/// Files up to this size are read whole, many in one step; larger ones go through buffers of [`BUFFER_BYTES`].
-pub(crate) const WHOLE_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Files up to this size are read whole, many in one step; larger ones go through buffers of `BUFFER_BYTES`.
+pub const WHOLE_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// A region of a page source, bytes; the last one of a file may be shorter. A chunk of its own at first, and again when it is too
+/// scattered.
+pub const REGION_BYTES: usize = 1 << 20;
 
 /// Holes are looked for in files of at least this size; below it a file is one chunk, zeros and all.
 pub(crate) const SPARSE_FILE_BYTES_MIN: u64 = 64 << 10;

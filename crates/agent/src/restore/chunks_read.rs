@@ -1,7 +1,7 @@
 //! What is known of chunks while snapshots are verified one after the other.
 //!
-//! State: half of the id of every data chunk met so far with what is known of its length, at most [`SEEN_MAX`] of them, and as many
-//! nodes. Pure.
+//! State: half of the id of every data chunk met so far with what is known of its length, at most [`SEEN_MAX`] of them, and half of
+//! the ids of as many nodes. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -2,9 +2,10 @@
 //!
 //! Each distinct chunk is read once, also where several snapshots are verified after each other, and so is what lies below a node
 //! that stands in a snapshot without damage. State: 128 bits of the id of every chunk met so far and what is known of its length, at
-//! most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table grows), and as many nodes; what comes beyond is not remembered and
-//! may be read more than once. Bytes under way are bounded as in a restore. If anything is found damaged, the nodes
-//! are gone through a second time to name every path that it touches, also those whose subtree was met before.
+//! most [`SEEN_MAX`] of them (about 90 MB, 130 MB while the table grows); half of the ids of as many nodes of this snapshot, and of as
+//! many of earlier ones without damage (about 70 MB each); what comes beyond is not remembered and may be read more than once. Bytes
+//! under way are bounded as in a restore. If anything is found damaged, the nodes are gone through a second time to name every path that
+//! it touches, also those whose subtree was met before.
 //!
 //! Which chunks a sample takes depends on their ids and the seed alone: the same seed takes the same ones again.
 

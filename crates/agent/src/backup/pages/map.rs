@@ -14,8 +14,9 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use holdfast_format::{Hash, PageHash};
 use minicbor::{Decode, Encode};
 
-use super::region::{MappedRegion, REGION_BYTES};
+use super::region::MappedRegion;
 use crate::backup::content::NamedPiece;
+use crate::backup::limits::REGION_BYTES;
 
 /// First bytes of a map; the last of them is the version of this layout.
 const MARK: [u8; 16] = *b"holdfast pages\n\x01";

@@ -6,9 +6,6 @@ use holdfast_format::{ChunkId, PageHash, ScopeKeys};
 
 use crate::backup::content::NamedPiece;
 
-/// A region's length; the last one of a file may be shorter. A chunk of its own at first, and again when it is too scattered.
-pub(crate) const REGION_BYTES: usize = 1 << 20;
-
 /// A region of more pieces than this many of its pages in four …
 const PIECES_OF_FOUR: usize = 3;
 
@@ -147,6 +144,7 @@ fn part_of(pieces: &[NamedPiece], range: Range<usize>) -> impl Iterator<Item = N
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::limits::REGION_BYTES;
     use crate::backup::testing::{keys, noise};
 
     const PAGE: usize = 8 << 10;

@@ -9,7 +9,7 @@ use holdfast_format::ChunkKind;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-use super::region::REGION_BYTES;
+use crate::backup::limits::REGION_BYTES;
 use crate::backup::testing::{MapSink, cache, noise, options, run};
 use crate::backup::{BackupResult, FilesOptions};
 
