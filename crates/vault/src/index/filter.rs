@@ -29,10 +29,11 @@ impl Filter {
             blocks: vec![Block::default(); blocks],
         };
         for id in ids {
-            let at = filter.block(id);
+            let wanted = Wanted::of(id);
+            let at = filter.block(&wanted);
             if let Some(block) = filter.blocks.get_mut(at) {
-                for (word, bit) in block.0.iter_mut().zip(bits(id)) {
-                    *word |= 1 << bit;
+                for (word, bit) in block.0.iter_mut().zip(wanted.bits) {
+                    *word |= bit;
                 }
             }
         }
@@ -40,23 +41,36 @@ impl Filter {
     }
 
     /// False: it is not there.
-    pub(super) fn may_hold(&self, id: &[u8; 32]) -> bool {
-        let Some(block) = self.blocks.get(self.block(id)) else {
+    pub(super) fn may_hold(&self, wanted: &Wanted) -> bool {
+        let Some(block) = self.blocks.get(self.block(wanted)) else {
             return false;
         };
-        let lacking = block.0.iter().zip(bits(id));
-        lacking.fold(0, |lacking, (word, bit)| lacking | (!word >> bit & 1)) == 0
+        let lacking = block.0.iter().zip(wanted.bits);
+        lacking.fold(0, |lacking, (word, bit)| lacking | (!word & bit)) == 0
     }
 
-    fn block(&self, id: &[u8; 32]) -> usize {
-        ((u128::from(number(id, 8)) * self.blocks.len() as u128) >> 64) as usize
+    fn block(&self, wanted: &Wanted) -> usize {
+        ((u128::from(wanted.place) * self.blocks.len() as u128) >> 64) as usize
     }
 }
 
-/// A bit for each word.
-fn bits(id: &[u8; 32]) -> [u32; WORDS] {
-    let all = number(id, 16);
-    std::array::from_fn(|word| (all >> (5 * word)) as u32 & 31)
+/// An id as filters look at it: made once, asked of many.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Which block, as a share of all that a filter has.
+    place: u64,
+    /// A bit in each word.
+    bits: [u32; WORDS],
+}
+
+impl Wanted {
+    pub(super) fn of(id: &[u8; 32]) -> Self {
+        let bits = number(id, 16);
+        Self {
+            place: number(id, 8),
+            bits: std::array::from_fn(|word| 1 << (bits >> (5 * word) & 31)),
+        }
+    }
 }
 
 /// Other bytes than those that ids are sorted by first.
@@ -76,8 +90,8 @@ mod tests {
     fn all_that_is_there_is_found_and_little_else() {
         let ids: Vec<[u8; 32]> = (0..10_000).map(id).collect();
         let filter = Filter::of(ids.iter());
-        assert!(ids.iter().all(|id| filter.may_hold(id)));
-        let wrong = (10_000..110_000).filter(|&n| filter.may_hold(&id(n)));
+        assert!(ids.iter().all(|id| filter.may_hold(&Wanted::of(id))));
+        let wrong = (10_000..110_000).filter(|&n| filter.may_hold(&Wanted::of(&id(n))));
         let wrong = wrong.count();
         assert!(wrong < 1_000, "{wrong} of 100,000");
     }
@@ -86,7 +100,7 @@ mod tests {
     fn ids_that_are_no_hashes_are_found_too() {
         let ids: Vec<[u8; 32]> = (0..100).map(|n| [n; 32]).collect();
         let filter = Filter::of(ids.iter());
-        assert!(ids.iter().all(|id| filter.may_hold(id)));
-        assert!(!Filter::of([].into_iter()).may_hold(&[0; 32]));
+        assert!(ids.iter().all(|id| filter.may_hold(&Wanted::of(id))));
+        assert!(!Filter::of([].into_iter()).may_hold(&Wanted::of(&[0; 32])));
     }
 }

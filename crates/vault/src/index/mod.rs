@@ -20,6 +20,7 @@ use holdfast_format::{ChunkId, Ordinal, PackOrdinal};
 use roaring::RoaringTreemap;
 
 pub use entry::{Entry, Move};
+use filter::Wanted;
 pub use map::SegmentBytes;
 pub use segment::Segment;
 
@@ -118,26 +119,36 @@ impl Index {
         let id = *id;
         let fresh = self.memory.by_id.get(&id).into_iter().flatten().rev();
         let fresh = fresh.map(|&place| Ordinal(self.memory.first + u64::from(place)));
-        let old = self
-            .segments
-            .iter()
-            .rev()
-            .flat_map(move |segment| segment.find(&id));
         fresh
-            .chain(old)
+            .chain(self.find_old(id))
             .filter(|ordinal| !self.absent.contains(ordinal.0))
+    }
+
+    /// Ordinals of an id in segments, the newest first, those given up too.
+    fn find_old(&self, id: ChunkId) -> impl Iterator<Item = Ordinal> + use<'_> {
+        let wanted = Wanted::of(&id.0);
+        self.segments
+            .rchunks(u64::BITS as usize)
+            .flat_map(move |group| {
+                // All filters are asked before any answer is looked at: each lies in memory of its own, and the processor waits for
+                // many at once as long as nothing depends on what they say.
+                let mut may = group.iter().enumerate().fold(0, |may, (at, segment)| {
+                    may | u64::from(segment.may_hold(&wanted)) << at
+                });
+                std::iter::from_fn(move || {
+                    let at = may.checked_ilog2()?;
+                    may ^= 1 << at;
+                    group.get(at as usize)
+                })
+            })
+            .flat_map(move |segment| segment.find(&id))
     }
 
     /// The newest ordinal of an id that was given up.
     pub(crate) fn find_given_up(&self, id: &ChunkId) -> Option<Ordinal> {
         let fresh = self.memory.by_id.get(id).into_iter().flatten().rev();
         let fresh = fresh.map(|&place| Ordinal(self.memory.first + u64::from(place)));
-        let old = self
-            .segments
-            .iter()
-            .rev()
-            .flat_map(|segment| segment.find(id));
-        fresh.chain(old).next()
+        fresh.chain(self.find_old(*id)).next()
     }
 
     fn segment_of(&self, ordinal: Ordinal) -> Option<usize> {
@@ -388,6 +399,18 @@ mod tests {
             run,
             Arc::new(Segment::open(SegmentBytes::Held(bytes.into())).unwrap()),
         );
+    }
+
+    #[test]
+    fn any_number_of_segments_is_asked_newest_first() {
+        let mut index = Index::default();
+        for n in 0..150 {
+            index.add(id(n % 3), entry(0), Vec::new());
+            flush(&mut index);
+        }
+        let found: Vec<u64> = index.find(&id(1)).map(|at| at.0).collect();
+        let wanted: Vec<u64> = (0..150).rev().filter(|n| n % 3 == 1).collect();
+        assert_eq!(found, wanted);
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use holdfast_format::checkpoint::{SEGMENT_BODY_AT, SegmentKind, seal_segment};
 use holdfast_format::{ChunkId, Hash, Ordinal, PackOrdinal, Sealed};
 
 use super::entry::{Entry, Move};
-use super::filter::Filter;
+use super::filter::{Filter, Wanted};
 use super::map::SegmentBytes;
 use super::varint;
 use crate::error::{Error, Result};
@@ -168,14 +168,16 @@ impl Segment {
         &self.bytes[at..at + ID]
     }
 
-    /// All ordinals that the id has here; several if scopes share it or it was sent again after it was given up.
+    /// False: the id is not here.
+    pub(super) fn may_hold(&self, wanted: &Wanted) -> bool {
+        self.filter.may_hold(wanted)
+    }
+
+    /// All ordinals that the id has here; several if scopes share it or it was sent again after it was given up. It costs some reads of
+    /// the segment: an index asks its filters first.
     pub fn find(&self, id: &ChunkId) -> impl Iterator<Item = Ordinal> + use<'_> {
         let id = *id;
-        let start = match self.filter.may_hold(&id.0) {
-            true => self.lower_bound(&id),
-            false => self.chunks,
-        };
-        (start..self.chunks)
+        (self.lower_bound(&id)..self.chunks)
             .take_while(move |&rank| self.id_at(rank) == id.0)
             .map(|rank| {
                 Ordinal(self.first + u64::from(u32_at(&self.bytes, self.at.ranks + rank * RANK)))
@@ -471,6 +473,7 @@ mod tests {
             let segment = Segment::open(SegmentBytes::Held(write(Ordinal(first), &chunks, &moves).to_bytes())).unwrap();
             for (n, (id, entry, refs)) in chunks.iter().enumerate() {
                 let ordinal = Ordinal(first + n as u64);
+                prop_assert!(segment.may_hold(&Wanted::of(&id.0)));
                 prop_assert!(segment.find(id).any(|found| found == ordinal));
                 prop_assert!(segment.find(id).all(|found| chunks[(found.0 - first) as usize].0 == *id));
                 prop_assert_eq!(segment.entry(ordinal), Some(*entry));
