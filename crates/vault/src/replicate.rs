@@ -26,6 +26,9 @@ use underway::UnderWay;
 /// Packs copied at once.
 const COPIES_MAX: usize = 2;
 
+/// Records that are copied before it is looked again whether the primary was closed as a branch.
+const LOOK_EVERY: usize = 32;
+
 /// Where every log begins.
 const FIRST: Position = Position {
     epoch: Epoch(1),
@@ -70,6 +73,10 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Replicator {
     source: Arc<dyn Site>,
+    /// Kept: a new one would list a whole epoch again for each record.
+    source_log: LogReader,
+    /// So many records more are read there before it is looked again whether the primary was closed as a branch.
+    looks_after: usize,
     target: Arc<dyn Site>,
     state: SharedState,
     budget: Budget,
@@ -106,7 +113,13 @@ impl Replicator {
             Standing::Prefix(head) => head,
             Standing::Diverged(why) => return Ok(Err(why)),
         };
+        let vault = {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            state.header.vault
+        };
         let mut this = Self {
+            source_log: LogReader::new(source.clone(), vault),
+            looks_after: 0,
             source,
             target,
             state,
@@ -120,10 +133,7 @@ impl Replicator {
             wrong: Mutex::default(),
         };
         if let Some(head) = head {
-            let vault = this.vault();
-            let at_head = LogReader::new(this.source.clone(), vault)
-                .read(head)
-                .await?;
+            let at_head = this.source_log.read(head).await?;
             if let Some(record) = &at_head
                 && this.look(record).await? == Event::OtherSeal
             {
@@ -249,9 +259,10 @@ impl Replicator {
         let at = self.next;
         let record = match record.filter(|record| record.position() == at) {
             Some(record) => Some(record),
-            None => LogReader::new(self.source.clone(), vault).read(at).await?,
+            None => self.read_source(at).await?,
         };
         let Some(record) = record else {
+            self.looks_after = 0;
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             return match state.chain.head.is_some_and(|head| head >= at) {
                 // Taken for the end of the log, a gap would leave the member behind without a word.
@@ -351,15 +362,28 @@ impl Replicator {
         ))
     }
 
-    async fn look(&self, record: &Record) -> Result<Event> {
+    /// The record at a position of the primary's log. An owner that hangs may have been deposed, and its primary closed as a branch
+    /// since: looked at now and then, so that few records of a branch get to a member that holds none.
+    async fn read_source(&mut self, at: Position) -> Result<Option<Record>> {
+        match self.looks_after.checked_sub(1) {
+            Some(left) => self.looks_after = left,
+            None => {
+                self.source_log.look_again(at).await?;
+                self.looks_after = LOOK_EVERY;
+            }
+        }
+        self.source_log.read(at).await
+    }
+
+    async fn look(&mut self, record: &Record) -> Result<Event> {
         let seals = match record.seal() {
             Some(seal) => {
                 let next = Position {
                     epoch: seal.next_epoch,
                     slot: Slot(0),
                 };
-                let mut primary = LogReader::new(self.source.clone(), self.vault());
-                Some((seal.next_epoch, primary.read(next).await?.is_some()))
+                let begun = self.source_log.read(next).await?.is_some();
+                Some((seal.next_epoch, begun))
             }
             None => None,
         };

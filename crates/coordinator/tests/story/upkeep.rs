@@ -6,7 +6,7 @@ use holdfast_coordinator::repair;
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::Checkpoint;
 use holdfast_format::{Epoch, ObjectName, PackOrdinal, Slot, VaultId};
-use holdfast_store::SiteReader;
+use holdfast_store::{SiteOptions, SiteReader, open_for_writing};
 use holdfast_vault::checkpoint::load;
 use holdfast_vault::replicate::{Replicator, Step};
 use holdfast_vault::{Budget, LogReader, SegmentCache, State, open_state};
@@ -187,6 +187,46 @@ async fn nothing_is_copied_before_it_is_folded() {
     let object = ObjectName::session_key(id, reference.key, reference.generation);
     assert!(target.head(&object).await.unwrap().is_some());
     drop(stream);
+    world.node.shut_down().await;
+}
+
+/// What records cost does not grow with those before them: one listing, from where the member stands on, for many.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_copied_with_one_listing() {
+    let (world, vault) = world().await;
+    // Handles of their own, whose requests nobody else makes.
+    let (mut handles, options) = (Vec::new(), SiteOptions::default());
+    for (name, url) in [
+        ("onsite", vault.primary.site.url()),
+        ("third", "memory:third"),
+    ] {
+        let opened = open_for_writing(&world.context, site(name), url, &options).await;
+        handles.push(opened.unwrap().site);
+    }
+    let lists = || {
+        handles
+            .iter()
+            .map(|handle| handle.counters().lists)
+            .sum::<u64>()
+    };
+    let [source, target] = [0, 1].map(|n| handles[n].clone());
+    let started =
+        Replicator::start(source, target, vault.shared.clone(), Budget::of(1 << 20)).await;
+    let mut replicator = started.unwrap().unwrap();
+    while replicator.step(None).await.unwrap().unwrap() != Step::Level {}
+    let before = (lists(), replicator.head());
+    let streams = [
+        world.open(&vault).await,
+        world.open(&vault).await,
+        world.open(&vault).await,
+    ];
+    let mut copied = 0;
+    while replicator.step(None).await.unwrap().unwrap() != Step::Level {
+        copied += 1;
+    }
+    assert!(copied >= streams.len() && replicator.head() > before.1);
+    assert_eq!(lists(), before.0 + 1);
+    drop(streams);
     world.node.shut_down().await;
 }
 

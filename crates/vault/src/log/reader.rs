@@ -123,8 +123,8 @@ impl LogReader {
             .collect())
     }
 
-    /// Whether an epoch ends in a branch there. Asked once for each epoch: a branch seal is written only at a site
-    /// that no writer and no replicator of ours appends to.
+    /// Whether an epoch ends in a branch there. Asked once for each epoch: a branch seal is written only at a site that was left
+    /// behind. Whoever may be reading there since before, as the replicator of a deposed owner, looks again: [`Self::look_again`].
     pub async fn branch(&mut self, epoch: Epoch) -> Result<Option<Branch>> {
         if self.lies_from.is_some_and(|from| epoch >= from) {
             return Ok(None);
@@ -139,6 +139,23 @@ impl LogReader {
         };
         self.branches.insert(epoch, branch.clone());
         Ok(branch)
+    }
+
+    /// Looks anew whether an epoch ends in a branch there, by what lies from a position of it on: for whoever reads on and on. What lies
+    /// before is not listed.
+    pub async fn look_again(&mut self, from: Position) -> Result<()> {
+        let last = match self.slots(from.epoch, from.slot).await?.last() {
+            Some(&last) => self.read_raw(last).await?,
+            None => None,
+        };
+        let branch = match last {
+            Some(record) => self.branch_of(&record).await?,
+            // Nobody has entered it yet.
+            None if from.slot == Slot(0) => return Ok(()),
+            None => None,
+        };
+        self.branches.insert(from.epoch, branch);
+        Ok(())
     }
 
     /// The last record that lies in an epoch.
