@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use holdfast_format::fact::Swept;
 use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, VaultId};
 use holdfast_store::{SiteReader, Sweeper};
 
 use crate::error::Result;
 use crate::fold::State;
+
+/// Packs that are deleted at a member at once: each waits for its site to make that durable.
+const DELETES_MAX: usize = 16;
 
 /// A member as the sweep sees it.
 #[derive(Debug, Clone)]
@@ -83,11 +87,12 @@ pub async fn stands(
 /// stand at every member: see [`super::sweeping`].
 pub async fn sweep_member(state: &State, waiting: &Waiting, member: &Member) -> Result<()> {
     let vault = state.header.vault;
-    for (pack, _, _) in &waiting.packs {
-        if let Some(info) = state.catalog.packs.get(pack) {
-            gone(member, &ObjectName::pack(vault, info.id)).await?;
-        }
-    }
+    let packs = (waiting.packs.iter()).filter_map(|(pack, _, _)| {
+        Some(ObjectName::pack(vault, state.catalog.packs.get(pack)?.id))
+    });
+    futures::stream::iter(packs.map(Ok))
+        .try_for_each_concurrent(DELETES_MAX, async |name| gone(member, &name).await)
+        .await?;
     for (key, _) in &waiting.keys {
         let prefix = format!("{}keys/{key}/", ObjectName::vault_prefix(vault));
         for info in member.site.list(&prefix, None).await? {
