@@ -340,6 +340,9 @@ fn a_backup_goes_on_without_etcd() {
     let stream = Stream::start(&cluster, &user, &mut noise);
     etcd.kill();
     stream.end(&user);
+    let status = user.json(0, &["status"]);
+    assert_ne!(status["placement_trouble"], "", "{status}");
+    assert_eq!(status["vaults"][0]["name"], "db", "{status}");
     etcd.start_again();
     tree::small(&ground.at("tree"), 1);
     let path = ground.text("tree");

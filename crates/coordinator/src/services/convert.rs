@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_format::fact::Cover;
-use holdfast_format::{ChunkId, HoldId, Position, SessionId, SiteName, SnapshotId, SourceName};
+use holdfast_format::{
+    ChunkId, HoldId, Position, SessionId, SiteName, SnapshotId, SourceName, VaultId,
+};
 use holdfast_placement::{Progress, VaultEntry};
 use holdfast_proto::v1;
 use holdfast_vault::collect::sweep::Waiting;
@@ -138,25 +141,64 @@ fn closed(slot: &Slot) -> v1::Vault {
     }
 }
 
-/// All vaults that this coordinator knows. Of those that others own it shows what these told placement, some seconds ago.
-pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
+/// Whoever asks what this coordinator knows waits no longer for the placement store: what is known here is told without it.
+pub(super) const PLACEMENT_WAIT: Duration = Duration::from_secs(3);
+
+/// What is told when it does not.
+pub(super) fn no_answer() -> String {
+    format!("no answer within {} s", PLACEMENT_WAIT.as_secs())
+}
+
+/// What placement knows of vaults that are not open here.
+#[derive(Default)]
+struct Told {
+    entries: Vec<VaultEntry>,
+    progress: BTreeMap<VaultId, Vec<(SiteName, Progress)>>,
+}
+
+impl Told {
+    async fn ask(node: &Node, slots: &[Slot]) -> holdfast_placement::Result<Self> {
+        let mut told = Self::default();
+        let mut closed = Vec::new();
+        for slot in slots {
+            if slot.vault.is_none() {
+                closed.push(slot.header.vault);
+            }
+        }
+        if !closed.is_empty() {
+            told.entries = node.placement.vaults().await?;
+        }
+        for id in closed {
+            told.progress.insert(id, node.placement.progress(id).await?);
+        }
+        Ok(told)
+    }
+}
+
+/// All vaults that this coordinator knows. Of those that others own it shows what these told placement, some seconds ago; and why it does
+/// not, if placement does not answer; else that is empty.
+pub(super) async fn vaults(node: &Node) -> (Vec<v1::Vault>, String) {
     let slots = node.list();
-    let is_open = |slot: &Slot| slot.vault.is_some();
-    let all_here = slots.iter().all(is_open);
-    // Asked once for all of them.
-    let known = match all_here {
-        true => Vec::new(),
-        false => node.placement.vaults().await.unwrap_or_default(),
+    let asked = tokio::time::timeout(PLACEMENT_WAIT, Told::ask(node, &slots));
+    let (mut told, trouble) = match asked.await {
+        Ok(Ok(told)) => (told, String::new()),
+        Ok(Err(error)) => (Told::default(), error.to_string()),
+        Err(_) => (Told::default(), no_answer()),
     };
     let mut shown = Vec::with_capacity(slots.len());
     for slot in &slots {
-        if is_open(slot) {
+        if slot.vault.is_some() {
             shown.push(vault(node, slot));
             continue;
         }
-        let mut known = known.iter();
-        let entry = known.find(|entry| entry.vault == slot.header.vault);
-        let told = elsewhere(node, slot, entry).await;
+        let id = slot.header.vault;
+        let entry = told.entries.iter().find(|entry| entry.vault == id);
+        let told = elsewhere(
+            node,
+            slot,
+            entry,
+            told.progress.remove(&id).unwrap_or_default(),
+        );
         let is_owned = slot.owner.is_some() && slot.owner_name() != node.options.name;
         shown.push(match is_owned {
             true => told,
@@ -176,13 +218,16 @@ pub(super) async fn vaults(node: &Node) -> Vec<v1::Vault> {
             },
         });
     }
-    shown
+    (shown, trouble)
 }
 
 /// A vault that another coordinator owns.
-async fn elsewhere(node: &Node, slot: &Slot, entry: Option<&VaultEntry>) -> v1::Vault {
-    let id = slot.header.vault;
-    let told = node.placement.progress(id).await.unwrap_or_default();
+fn elsewhere(
+    node: &Node,
+    slot: &Slot,
+    entry: Option<&VaultEntry>,
+    told: Vec<(SiteName, Progress)>,
+) -> v1::Vault {
     let told: BTreeMap<SiteName, Progress> = told.into_iter().collect();
     let sites = entry.map(|entry| entry.sites.clone()).unwrap_or_default();
     let now = node.context.now_millis();

@@ -26,17 +26,28 @@ impl Operations for Service {
     type VerifyStream = ReceiverStream<std::result::Result<v1::VerifyProgress, Status>>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        // A placement store that does not answer hides nothing of what is known here.
-        let coordinators = self.node.placement.coordinators().await;
-        let coordinators = coordinators.unwrap_or_default().into_iter();
+        // A placement store that does not answer hides nothing of what is known here, and is told of.
+        let asked = self.node.placement.coordinators();
+        let (asked, vaults) = tokio::join!(
+            tokio::time::timeout(convert::PLACEMENT_WAIT, asked),
+            convert::vaults(&self.node)
+        );
+        let (vaults, trouble) = vaults;
+        let (coordinators, placement_trouble) = match asked {
+            Ok(Ok(coordinators)) => (coordinators, trouble),
+            Ok(Err(error)) => (Vec::new(), error.to_string()),
+            Err(_) => (Vec::new(), convert::no_answer()),
+        };
         answer(Ok(v1::StatusResponse {
             coordinator: self.node.options.name.clone(),
             version: self.node.options.version.clone(),
             started_millis: self.node.started_millis,
             now_millis: self.node.context.now_millis(),
             placement: self.node.options.placement.clone(),
-            vaults: convert::vaults(&self.node).await,
+            vaults,
+            placement_trouble,
             coordinators: coordinators
+                .into_iter()
                 .map(|one| v1::Coordinator {
                     name: one.name,
                     addresses: one.addresses,

@@ -45,7 +45,7 @@ impl Vaults for Service {
         &self,
         _: Request<v1::ListVaultsRequest>,
     ) -> Answer<v1::ListVaultsResponse> {
-        let vaults = convert::vaults(&self.node).await;
+        let (vaults, _) = convert::vaults(&self.node).await;
         answer(Ok(v1::ListVaultsResponse { vaults }))
     }
 

@@ -22,6 +22,7 @@ struct View {
     started_millis: i64,
     now_millis: i64,
     placement: String,
+    placement_trouble: String,
     vaults: Vec<VaultView>,
     invariants_broken: u64,
     coordinators: Vec<CoordinatorView>,
@@ -58,6 +59,12 @@ pub(crate) async fn run(call: &Call) -> Outcome {
         status.placement,
         status.vaults.len()
     ))?;
+    if !status.placement_trouble.is_empty() {
+        output::line(format_args!(
+            "placement cannot be asked: {}. Vaults that are open go on; nothing is opened or changes hands meanwhile",
+            output::name(&status.placement_trouble)
+        ))?;
+    }
     let others = status.coordinators.iter();
     for other in others.filter(|one| one.name != status.coordinator) {
         output::line(format_args!(
@@ -86,6 +93,7 @@ fn view(status: &StatusInfo) -> View {
         started_millis: status.started_millis,
         now_millis: status.now_millis,
         placement: status.placement.clone(),
+        placement_trouble: status.placement_trouble.clone(),
         vaults: status.vaults.iter().map(VaultView::from).collect(),
         invariants_broken: status.invariants_broken,
         coordinators: status

@@ -78,6 +78,8 @@ pub struct StatusInfo {
     pub invariants_broken: u64,
     /// All coordinators that live in the same placement store; empty if that does not answer.
     pub coordinators: Vec<CoordinatorLine>,
+    /// Why the placement store does not answer; empty if it does.
+    pub placement_trouble: String,
 }
 
 /// A coordinator that lives.
@@ -173,6 +175,7 @@ impl Admin {
                 .collect::<Result<_>>()?,
             invariants_broken: wire.invariants_broken,
             coordinators: wire.coordinators.into_iter().map(line).collect(),
+            placement_trouble: wire.placement_trouble,
         })
     }
 
