@@ -53,6 +53,10 @@ fn away_and_back(ground: &Ground, user: &Client, leave: impl Fn(), come_back: im
     let made: Value = ran.json();
     assert_eq!(made["state"], "committed", "{made}");
     assert!(ran.stderr.contains("committed and not protected"), "{ran}");
+    assert!(
+        ran.stderr.contains("waiting until every site has it"),
+        "{ran}"
+    );
     restore_and_compare(ground, user, "meanwhile", "onsite");
     let placement = user.json(0, &["placement", "show", "--vault", "db"]);
     let offsite = &placement["sites"]

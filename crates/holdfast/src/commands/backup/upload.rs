@@ -2,6 +2,7 @@
 //! commit, the wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_agent::backup::{PendingCache, Progress};
 use holdfast_agent::client::{
@@ -34,6 +35,9 @@ struct View<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
 }
+
+/// A wait for every site that takes longer is told of.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// How the wait for every site ended.
 enum Waited {
@@ -212,10 +216,27 @@ async fn wait(
         }
     };
     let in_time = in_time.instrument(sink.span());
+    let in_time = telling(call, &info, in_time);
     match call.cancel.run_until_cancelled(in_time).await {
         None => Waited::Interrupted,
         Some(Ok(info)) => Waited::Well(Box::new(info)),
         Some(Err(why)) => Waited::Badly(why),
+    }
+}
+
+/// Says what is waited for, once it takes longer than a person looks at nothing.
+async fn telling<T>(call: &Call, info: &SnapshotInfo, wait: impl Future<Output = T>) -> T {
+    let mut wait = std::pin::pin!(wait);
+    match tokio::time::timeout(SILENT_MAX, &mut wait).await {
+        Ok(done) => done,
+        Err(_) => {
+            call.remark(format_args!(
+                "snapshot {} is committed; waiting until every site has it. `holdfast status` shows which lags. \
+                 Interrupting this loses nothing",
+                info.id
+            ));
+            wait.await
+        }
     }
 }
 
