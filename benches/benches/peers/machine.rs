@@ -92,7 +92,8 @@ fn commands() {
     println!("| holdfast | socket, tls | {} |", ours.join(" | "));
     for peer in PEERS {
         let steps = Step::ASKED.map(|step| {
-            let commands = peer.commands(step).iter().map(|words| words.join(" "));
+            let commands = peer.commands(step).iter();
+            let commands = commands.map(|words| format!("{} {}", peer.name, words.join(" ")));
             match commands.collect::<Vec<_>>().join("; ") {
                 none if none.is_empty() => "none".to_owned(),
                 commands => format!("`{commands}`"),
@@ -102,12 +103,8 @@ fn commands() {
             .settings
             .iter()
             .map(|setting| {
-                format!(
-                    "{} ({}): `{}`",
-                    setting.of(peer),
-                    setting.sets,
-                    words(setting)
-                )
+                let (of, sets) = (setting.of(peer), setting.sets);
+                format!("{of} ({sets}): `{}{}`", peer.name, words(setting))
             })
             .collect();
         println!(
@@ -135,8 +132,6 @@ fn said(command: &mut Command) -> String {
 
 /// What is added to its commands.
 fn words(setting: &Setting) -> String {
-    match setting.words {
-        [] => "nothing".to_owned(),
-        words => words.join(" "),
-    }
+    let words = setting.words.iter();
+    words.map(|word| format!(" {word}")).collect()
 }
