@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_format::fact::Cover;
 use holdfast_format::{
     ChunkId, HoldId, Position, SessionId, SiteName, SnapshotId, SourceName, VaultId,
@@ -149,6 +150,9 @@ pub(super) fn no_answer() -> String {
     format!("no answer within {} s", PLACEMENT_WAIT.as_secs())
 }
 
+/// Vaults that placement is asked of at once: a thousand must not take as long as one that does not answer.
+const ASKED_MAX: usize = 32;
+
 /// What placement knows of vaults that are not open here.
 #[derive(Default)]
 struct Told {
@@ -168,8 +172,11 @@ impl Told {
         if !closed.is_empty() {
             told.entries = node.placement.vaults().await?;
         }
-        for id in closed {
-            told.progress.insert(id, node.placement.progress(id).await?);
+        let mut asked = futures::stream::iter(closed)
+            .map(|id| async move { Ok((id, node.placement.progress(id).await?)) })
+            .buffer_unordered(ASKED_MAX);
+        while let Some((id, progress)) = asked.try_next().await? {
+            told.progress.insert(id, progress);
         }
         Ok(told)
     }
