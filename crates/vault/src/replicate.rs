@@ -27,7 +27,7 @@ use underway::UnderWay;
 const COPIES_MAX: usize = 2;
 
 /// Records that are copied before it is looked again whether the primary was closed as a branch.
-const LOOK_EVERY: usize = 32;
+const LOOK_AFTER_RECORDS: usize = 32;
 
 /// Where every log begins.
 const FIRST: Position = Position {
@@ -75,8 +75,8 @@ pub struct Replicator {
     source: Arc<dyn Site>,
     /// Kept: a new one would list a whole epoch again for each record.
     source_log: LogReader,
-    /// So many records more are read there before it is looked again whether the primary was closed as a branch.
-    looks_after: usize,
+    /// So many records more are read there before it is looked again whether the primary was closed as a branch; none: with the next.
+    look_in_records: usize,
     target: Arc<dyn Site>,
     state: SharedState,
     budget: Budget,
@@ -119,7 +119,7 @@ impl Replicator {
         };
         let mut this = Self {
             source_log: LogReader::new(source.clone(), vault),
-            looks_after: 0,
+            look_in_records: 0,
             source,
             target,
             state,
@@ -262,7 +262,7 @@ impl Replicator {
             None => self.read_source(at).await?,
         };
         let Some(record) = record else {
-            self.looks_after = 0;
+            self.look_in_records = 0;
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             return match state.chain.head.is_some_and(|head| head >= at) {
                 // Taken for the end of the log, a gap would leave the member behind without a word.
@@ -365,11 +365,11 @@ impl Replicator {
     /// The record at a position of the primary's log. An owner that hangs may have been deposed, and its primary closed as a branch
     /// since: looked at now and then, so that few records of a branch get to a member that holds none.
     async fn read_source(&mut self, at: Position) -> Result<Option<Record>> {
-        match self.looks_after.checked_sub(1) {
-            Some(left) => self.looks_after = left,
+        match self.look_in_records.checked_sub(1) {
+            Some(left) => self.look_in_records = left,
             None => {
                 self.source_log.look_again(at).await?;
-                self.looks_after = LOOK_EVERY;
+                self.look_in_records = LOOK_AFTER_RECORDS;
             }
         }
         self.source_log.read(at).await
