@@ -6,7 +6,8 @@
 
 mod changing;
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -170,7 +171,8 @@ impl Node {
                 true
             }
             Event::Vaults => {
-                self.refresh_vaults().await;
+                let new = self.refresh_vaults().await;
+                self.refresh_owners(new).await;
                 true
             }
             Event::Sites => {
@@ -194,13 +196,23 @@ impl Node {
         self.refresh_live().await;
         self.refresh_sites().await;
         self.refresh_vaults().await;
-        for slot in self.list() {
-            let id = slot.header.vault;
-            if slot.vault.is_none()
+        let all = self.list().into_iter().map(|slot| slot.header.vault);
+        self.refresh_owners(all.collect()).await;
+    }
+
+    /// Reads again who owns vaults that are not open here.
+    async fn refresh_owners(&self, vaults: Vec<VaultId>) {
+        for id in vaults {
+            let is_here = self
+                .slots()
+                .get(&id)
+                .is_none_or(|slot| slot.vault.is_some());
+            if !is_here
                 && let Ok(owner) = self.placement.owner(id).await
                 && let Some(slot) = self.slots().get_mut(&id)
             {
                 slot.set_owner(owner, &self.options.name);
+                self.standby.grown(id);
             }
         }
     }
@@ -243,16 +255,37 @@ impl Node {
         self.placing.unlisted.store(!is_listed, Ordering::Relaxed);
         lock(&self.placing.listed).clone_from(&listed);
         let now = Instant::now();
-        let mut live = lock(&self.placing.live);
-        let mut seen = BTreeMap::new();
-        for info in listed {
-            let since = match live.get(&info.name) {
-                Some((started, since)) if *started == info.started_millis => *since,
-                _ => now,
-            };
-            seen.insert(info.name, (info.started_millis, since));
+        let (gone, has_new) = {
+            let mut live = lock(&self.placing.live);
+            let mut seen = BTreeMap::new();
+            for info in listed {
+                let since = match live.get(&info.name) {
+                    Some((started, since)) if *started == info.started_millis => *since,
+                    _ => now,
+                };
+                seen.insert(info.name, (info.started_millis, since));
+            }
+            let mut gone = std::mem::replace(&mut *live, seen);
+            let before = gone.len();
+            gone.retain(|name, _| !live.contains_key(name));
+            let has_new = live.len() + gone.len() > before;
+            (gone, has_new)
+        };
+        if !gone.is_empty() || has_new {
+            self.stand_by_anew(&gone.into_keys().collect());
         }
-        *live = seen;
+    }
+
+    /// The coordinators that live are others than before: another may have to stand by for a vault, or take it.
+    fn stand_by_anew(&self, gone: &BTreeSet<String>) {
+        for slot in self.slots().values_mut() {
+            // ORDER: a store that lets a lease run out may tell of the coordinator before it tells of its vaults. They are without
+            // an owner from now on, whenever they had none before.
+            if gone.contains(&slot.owner_name()) {
+                slot.unowned = Instant::now();
+            }
+            self.standby.grown(slot.header.vault);
+        }
     }
 
     /// The coordinators that live, with how long each has been seen.
@@ -274,26 +307,36 @@ impl Node {
         }
     }
 
-    /// Vaults that others created are known by their entries, before any site is listed.
-    async fn refresh_vaults(&self) {
-        let Ok(known) = self.placement.vaults().await else {
-            return;
+    /// Vaults that others created are known by their entries, before any site is listed. Gives those that are new here: what was
+    /// heard of their owners until now went past them.
+    async fn refresh_vaults(&self) -> Vec<VaultId> {
+        let Ok(mut known) = self.placement.vaults().await else {
+            return Vec::new();
         };
-        for entry in known {
-            self.know(&entry);
-        }
+        known.retain(|entry| self.know(entry));
+        known.into_iter().map(|entry| entry.vault).collect()
     }
 
-    fn know(&self, entry: &VaultEntry) {
+    /// Whether it was not known.
+    fn know(&self, entry: &VaultEntry) -> bool {
         let object = entry.header.clone().map(Vec::from).unwrap_or_default();
         let Ok(header) = VaultHeader::open(entry.vault, &object) else {
-            return;
+            return false;
         };
         let Some(first) = entry.sites.first() else {
-            return;
+            return false;
         };
-        let found = || Slot::found(header, first.clone(), "it is being opened".into());
-        self.slots().entry(entry.vault).or_insert_with(found);
+        match self.slots().entry(entry.vault) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Slot::found(
+                    header,
+                    first.clone(),
+                    "it is being opened".into(),
+                ));
+                true
+            }
+        }
     }
 
     /// Looks for vaults at every site, and takes those that nobody owns.
