@@ -29,8 +29,11 @@ pub const REGION_BYTES: usize = 1 << 20;
 /// Holes are looked for in files of at least this size; below it a file is one chunk, zeros and all.
 pub(crate) const SPARSE_FILE_BYTES_MIN: u64 = 64 << 10;
 
-/// Bytes of file content in memory at once: read and not yet taken by the sink.
-pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 24 << 20;
+/// Bytes of file content in memory at once, read and not yet taken by the sink: a buffer for each core, within bounds. One for each
+/// of two cores keeps both busy as well as three do.
+pub(crate) fn in_flight_bytes_max(cores: usize) -> usize {
+    cores.clamp(2, 4) * BUFFER_BYTES
+}
 
 /// Empty read buffers that are kept for the next large file.
 pub(crate) const SPARE_BUFFERS_MAX: usize = 2;

@@ -19,7 +19,7 @@ use super::buffer::BufferPool;
 use super::chunker::StreamCutter;
 use super::content::{ContentBuilder, FileContent, Run};
 use super::cutter::Cutter;
-use super::limits::IN_FLIGHT_BYTES_MAX;
+use super::limits::in_flight_bytes_max;
 use super::problems::Problems;
 use super::progress::Progress;
 use super::turns::Turns;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::sink::ChunkSink;
 
 /// Bytes in flight are counted in units of this size, rounded up.
-const UNIT_BYTES: u64 = 4 << 10;
+const UNIT_BYTES: usize = 4 << 10;
 
 /// Buffers of one stream that are being named or put at once.
 const NAMING_MAX: usize = 8;
@@ -44,6 +44,8 @@ pub(crate) struct Pipeline {
     /// Cancelled when the backup ends early, whoever ends it: blocking work looks at it now and then.
     pub(crate) stop: CancellationToken,
     in_flight: Arc<Semaphore>,
+    /// All permits there are.
+    in_flight_units: u32,
     /// Held by whoever puts chunks that belong together.
     putting: tokio::sync::Mutex<()>,
 }
@@ -65,6 +67,8 @@ impl Pipeline {
         stop: CancellationToken,
         progress: Arc<Progress>,
     ) -> Arc<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let in_flight_units = in_flight_bytes_max(cores) / UNIT_BYTES;
         Arc::new(Self {
             ctx: ctx.clone(),
             keys: keys.clone(),
@@ -74,7 +78,8 @@ impl Pipeline {
             progress,
             problems: Arc::default(),
             stop,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX / UNIT_BYTES as usize)),
+            in_flight: Arc::new(Semaphore::new(in_flight_units)),
+            in_flight_units: in_flight_units as u32,
             putting: tokio::sync::Mutex::default(),
         })
     }
@@ -82,8 +87,8 @@ impl Pipeline {
     /// Waits until this many bytes more may be in memory.
     pub(crate) async fn permit(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
         let units = bytes
-            .div_ceil(UNIT_BYTES)
-            .clamp(1, IN_FLIGHT_BYTES_MAX as u64 / UNIT_BYTES);
+            .div_ceil(UNIT_BYTES as u64)
+            .clamp(1, self.in_flight_units.into());
         Arc::clone(&self.in_flight)
             .acquire_many_owned(units as u32)
             .await
