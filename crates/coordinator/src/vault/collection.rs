@@ -2,18 +2,27 @@
 //!
 //! State: none. Frames are copied as they are, sealed; a pack goes only if everything needed in it has a later home.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal};
 use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
+use holdfast_store::SiteReader;
 use holdfast_vault::collect::mark::{Mark, blocked_by, mark};
-use holdfast_vault::fetch::PackRead;
+use holdfast_vault::fetch::{Fetched, PackRead};
 use holdfast_vault::{Guard, Proposal, State};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::collector::{Progress, Report, Run};
 use super::upload::put_pack;
 use crate::error::{Error, Result};
 use crate::repair;
+
+/// Packs that are read at once to be copied: one of them, of up to a pack's bytes, waits in memory for the one that is written.
+const READS_AT_ONCE: usize = 2;
+
+/// A pack that is being read.
+type Reading = AbortOnDropHandle<(PackRead, Fetched)>;
 
 impl Run {
     /// While a member has not reached this owner's epoch it may turn out to hold a branch: the keys that a salvage would
@@ -137,13 +146,13 @@ impl Run {
                 .map_or(0, |info| info.len)
         };
         report.freed_bytes = planned.condemn.iter().map(|&pack| len(pack)).sum();
+        let lives: HashMap<u32, u64> = (facts.iter())
+            .map(|facts| (facts.ordinal, facts.bytes_live))
+            .collect();
         for group in &groups {
-            let (all, live) = group.packs.iter().fold((0, 0), |(all, live), &pack| {
-                let facts = facts.iter().find(|facts| facts.ordinal == pack);
-                (
-                    all + len(pack),
-                    live + facts.map_or(0, |facts| facts.bytes_live),
-                )
+            let (all, live) = group.packs.iter().fold((0, 0), |(all, live), pack| {
+                let live_here = lives.get(pack).copied().unwrap_or_default();
+                (all + len(*pack), live + live_here)
             });
             report.packs_rewritten += group.packs.len() as u64;
             report.packs_condemned += group.packs.len() as u64;
@@ -160,41 +169,35 @@ impl Run {
 
     /// Copies the frames that hold anything needed into new packs; frames are copied as they are, sealed. Gives the packs of
     /// which everything needed was copied: one with damage stays, for what is good in it, and is named.
+    ///
+    /// The next packs are read while one is written.
     pub(super) async fn copy(&self, group: &CopyGroup, marked: &Mark) -> Result<Vec<PackOrdinal>> {
         let vault = &self.vault;
         let sites = vault.read_sites(None).await?;
         let mut copied = Vec::new();
         let mut builder: Option<PackBuilder> = None;
-        for &pack in &group.packs {
-            let ordinal = PackOrdinal(pack);
-            let read = {
-                let state = vault.state();
-                let Some(info) = state.catalog.packs.get(&ordinal).cloned() else {
+        let mut to_read = group.packs.iter().map(|&pack| PackOrdinal(pack));
+        let mut reads = VecDeque::new();
+        loop {
+            while reads.len() < READS_AT_ONCE
+                && let Some(ordinal) = to_read.next()
+            {
+                let Some(read) = self.needed_of(ordinal, marked) else {
                     continue;
                 };
-                let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-                for chunk in info
-                    .ordinals()
-                    .filter(|chunk| marked.reached.contains(chunk.0))
-                {
-                    if let (Some(entry), Some(id)) =
-                        (state.index.entry(chunk), state.index.id(chunk))
-                        && entry.pack == ordinal
-                    {
-                        frames.entry(entry.frame).or_default().push(id);
-                    }
+                if read.frames.is_empty() {
+                    copied.push(ordinal);
+                    continue;
                 }
-                PackRead {
-                    ordinal,
-                    pack: info,
-                    frames,
-                }
-            };
-            if read.frames.is_empty() {
-                copied.push(ordinal);
-                continue;
+                reads.push_back(self.start_read(read, &sites));
             }
-            let fetched = vault.frames.fetch(&sites, &read).await;
+            let Some(reading) = reads.pop_front() else {
+                break;
+            };
+            let ended = reading.await;
+            let (read, fetched) =
+                ended.map_err(|error| Error::Bug(format!("a read of a pack ended: {error}")))?;
+            let ordinal = read.ordinal;
             if let Some((id, why)) = fetched.lost.first() {
                 let what = format!(
                     "pack {} stays: chunk {id} cannot be copied: {why}",
@@ -232,6 +235,37 @@ impl Run {
             self.place(builder.finish()).await?;
         }
         Ok(copied)
+    }
+
+    /// What of a pack is needed, frame by frame; nothing if it is gone.
+    fn needed_of(&self, ordinal: PackOrdinal, marked: &Mark) -> Option<PackRead> {
+        let state = self.vault.state();
+        let pack = state.catalog.packs.get(&ordinal)?.clone();
+        let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for chunk in pack
+            .ordinals()
+            .filter(|chunk| marked.reached.contains(chunk.0))
+        {
+            if let (Some(entry), Some(id)) = (state.index.entry(chunk), state.index.id(chunk))
+                && entry.pack == ordinal
+            {
+                frames.entry(entry.frame).or_default().push(id);
+            }
+        }
+        Some(PackRead {
+            ordinal,
+            pack,
+            frames,
+        })
+    }
+
+    fn start_read(&self, read: PackRead, sites: &[Arc<dyn SiteReader>]) -> Reading {
+        let (vault, sites) = (self.vault.clone(), sites.to_vec());
+        let reading = self.vault.context.spawn(async move {
+            let fetched = vault.frames.fetch(&sites, &read).await;
+            (read, fetched)
+        });
+        AbortOnDropHandle::new(reading)
     }
 
     async fn place(&self, pack: Pack) -> Result<()> {
