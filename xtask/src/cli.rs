@@ -124,6 +124,16 @@ pub(crate) enum BenchKind {
     Scale,
 }
 
+/// The names that tools' names begin with; a setting may follow.
+const TOOLS: [&str; 5] = ["holdfast", "restic", "rustic", "borg", "bupstash"];
+
+fn of_a_tool(name: &str) -> Result<String, String> {
+    match TOOLS.contains(&name.split(' ').next().unwrap_or_default()) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("tools are {}", TOOLS.join(", "))),
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct PeersOptions {
     /// Divide all sizes by this, to try the bench itself; the tables say so.
@@ -133,13 +143,13 @@ pub(crate) struct PeersOptions {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rounds: u64,
     /// Only these tools: a name with all its settings (`restic`), or with one (`restic off`). All by default.
-    #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
+    #[arg(long, value_name = "TOOL,…", value_delimiter = ',', value_parser = of_a_tool)]
     pub(crate) tools: Vec<String>,
     /// Only these data sets, of A, B, C and D.
-    #[arg(long, value_name = "SET,…", value_delimiter = ',')]
+    #[arg(long, value_name = "SET,…", value_delimiter = ',', ignore_case = true, value_parser = ["A", "B", "C", "D"])]
     pub(crate) sets: Vec<String>,
     /// Only these steps: first, unchanged, two, restore, verify, expire. What the others need is run all the same.
-    #[arg(long, value_name = "STEP,…", value_delimiter = ',')]
+    #[arg(long, value_name = "STEP,…", value_delimiter = ',', value_parser = ["first", "unchanged", "two", "restore", "verify", "expire"])]
     pub(crate) steps: Vec<String>,
     /// Where data sets are kept and repositories are made, about 25 GB; below the target folder by default.
     #[arg(long, value_name = "FOLDER", env = "HOLDFAST_BENCH_DATA")]

@@ -48,6 +48,14 @@ fn main() -> ExitCode {
     }
     let settings = Settings::read();
     let mut tools = Tool::all();
+    let names: Vec<String> = tools.iter().map(|tool| tool.name()).collect();
+    if let Some(unknown) = settings.unknown_tool(&names) {
+        eprintln!(
+            "there is no tool or setting {unknown:?}; there are: {}",
+            names.join(", ")
+        );
+        return ExitCode::from(2);
+    }
     tools.retain(|tool| settings.has_tool(&tool.name()));
     machine::print(&settings);
     let outcome = rounds::run(&settings, &tools);

@@ -51,6 +51,17 @@ impl Settings {
         settings
     }
 
+    /// A tool that was asked for, and that none of these names begins with.
+    pub(crate) fn unknown_tool(&self, names: &[String]) -> Option<&str> {
+        let is_known = |tool: &str| {
+            names
+                .iter()
+                .any(|name| name == tool || name.split(' ').next() == Some(tool))
+        };
+        let mut tools = self.tools.iter().map(String::as_str);
+        tools.find(|tool| !is_known(tool))
+    }
+
     /// Whether a tool is chosen: by its whole name, or by its first word with all its settings.
     pub(crate) fn has_tool(&self, name: &str) -> bool {
         let first = name.split(' ').next().unwrap_or(name);

@@ -130,6 +130,26 @@ impl Sites {
         }
     }
 
+    /// Opens a site that is to belong to a vault beside these. Refused if it is one of them under another name: what is written to
+    /// both would be there once.
+    pub async fn open_beside(&self, name: &SiteName, others: &[SiteName]) -> Result<Opened> {
+        let opened = self.open(name).await?;
+        let place = opened.site.place();
+        let mut others = others.iter().filter(|other| *other != name);
+        let twin = others.find(|other| {
+            let there = self.opened(other);
+            there.is_some_and(|there| there.site.place() == place)
+        });
+        match twin {
+            None => Ok(opened),
+            Some(other) => Err(Error::Invalid(format!(
+                "site {name} is the same place as site {other}, {}: what is written to both would be there once. Give each site a \
+                 place of its own",
+                self.url(other).unwrap_or_default()
+            ))),
+        }
+    }
+
     /// Opens a site anew and puts it in the place of the one that was open: for a disk that was replaced on purpose. An
     /// empty or absent folder becomes a new site.
     pub async fn reopen(&self, name: &SiteName) -> Result<Opened> {

@@ -295,6 +295,10 @@ impl Site for Link {
         Ok(None)
     }
 
+    fn place(&self) -> String {
+        self.disk.site_name().to_string()
+    }
+
     fn counters(&self) -> Counters {
         Counters::default()
     }

@@ -208,6 +208,10 @@ impl Site for MemorySite {
         Ok(None)
     }
 
+    fn place(&self) -> String {
+        self.url.clone()
+    }
+
     fn counters(&self) -> Counters {
         self.tally.snapshot()
     }

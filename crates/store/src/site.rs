@@ -113,6 +113,9 @@ pub trait Site: SiteReader {
     /// The room that is left; `None` where it has no known end.
     fn space(&self) -> Result<Option<Space>>;
 
+    /// Where it is, whatever it is called: two sites that give the same are one, and what is written to both is there once.
+    fn place(&self) -> String;
+
     /// What went to the site through this handle and its sweeper.
     fn counters(&self) -> Counters;
 }

@@ -215,6 +215,37 @@ fn a_read_only_site_is_refused_at_the_start() {
 }
 
 #[test]
+fn one_folder_under_two_names_is_one_site() {
+    let ground = Ground::new();
+    std::fs::create_dir(ground.at("onsite")).unwrap();
+    std::os::unix::fs::symlink(ground.at("onsite"), ground.at("link")).unwrap();
+    let url = |folder: &str| format!("file:{}", ground.text(folder));
+    let coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .site("again", &url("link"))
+        .start();
+    let user = ground.user().on(&coordinator);
+    let create = |sites| {
+        [
+            "vault",
+            "create",
+            "db",
+            "--sites",
+            sites,
+            "--identity-out",
+            "identity",
+        ]
+    };
+    let said = user.fails(1, &create("onsite,again"));
+    assert!(said.contains("same place as site"), "{said}");
+    user.done(&create("onsite,offsite"));
+    let third = format!("third={}", url("offsite"));
+    let said = user.fails(1, &["site", "add", "--vault", "db", &third]);
+    assert!(said.contains("same place as site offsite"), "{said}");
+}
+
+#[test]
 fn a_full_disk_under_the_coordinator() {
     let ground = Ground::new();
     let data = Mounted::new(&ground.at("c1"), 16 << 20);

@@ -152,7 +152,7 @@ impl Service {
             if members.iter().any(|m: &MemberJoined| m.site == *name) {
                 return Err(Error::Invalid(format!("site {name} is named twice")));
             }
-            self.node.sites.open(name).await?;
+            self.node.sites.open_beside(name, &names).await?;
             let url = self.node.sites.url(name).unwrap_or_default();
             members.push(MemberJoined {
                 site: name.clone(),
@@ -250,8 +250,20 @@ impl Service {
         let vault = self.node.reach(&request.vault).await?;
         let _work = vault.work();
         let name = site_name(&request.site)?;
+        // ORDER: before the name is given to another place. The vault's owner would bring that place level, as the member it is not.
+        let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+        if members.contains(&name) {
+            return Err(Error::Invalid(format!(
+                "site {name} belongs to vault {} already. If another place shall take its own, run `holdfast site remove` first; \
+                 `holdfast vault attach --site` says where it is",
+                vault.header.name
+            )));
+        }
         if !request.url.is_empty() {
             self.node.sites.add(name.clone(), &request.url)?;
+        }
+        self.node.sites.open_beside(&name, &members).await?;
+        if !request.url.is_empty() {
             let entry = SiteEntry {
                 name: name.clone(),
                 url: request.url.clone(),
@@ -260,7 +272,6 @@ impl Service {
                 tracing::warn!(%error, "the site is known until this coordinator stops; name it in its configuration");
             }
         }
-        self.node.sites.open(&name).await?;
         let url = self.node.sites.url(&name).unwrap_or_default();
         vault
             .append(Proposal::Join(MemberJoined {

@@ -67,6 +67,10 @@ impl Site for BucketSite {
         Ok(None)
     }
 
+    fn place(&self) -> String {
+        self.url.trim_end_matches('/').into()
+    }
+
     fn counters(&self) -> Counters {
         self.line.tally.snapshot()
     }

@@ -278,6 +278,10 @@ impl Site for Faulty {
         self.inner.site.space()
     }
 
+    fn place(&self) -> String {
+        self.inner.site.place()
+    }
+
     fn counters(&self) -> Counters {
         self.inner.site.counters()
     }

@@ -30,6 +30,7 @@ pub(super) struct Folder {
     site: SiteName,
     path: PathBuf,
     identity: Identity,
+    place: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,10 +69,12 @@ impl Folder {
                 )));
             }
         };
+        let place = place(&site, fd.as_fd(), &identity)?;
         Ok(Self {
             site,
             path,
             identity,
+            place,
         })
     }
 
@@ -110,11 +113,19 @@ impl Folder {
         // acknowledged in a folder that a crash of the machine takes away.
         rustix::fs::fsync(&fd).map_err(|errno| failed(&site, "syncing", &path, errno))?;
         sync_parent(&path).map_err(|errno| failed(&site, "syncing", &path, errno))?;
+        let identity = Identity::Marked(id);
+        let place = place(&site, fd.as_fd(), &identity)?;
         Ok(Self {
             site,
             path,
-            identity: Identity::Marked(id),
+            identity,
+            place,
         })
+    }
+
+    /// What it was when it was opened, whatever path led there.
+    pub(super) fn place(&self) -> String {
+        self.place.clone()
     }
 
     /// Opens the folder for one operation.
@@ -271,6 +282,22 @@ pub(super) fn is_hex_id(name: &str) -> bool {
 }
 
 fn unmarked(site: &SiteName, fd: BorrowedFd<'_>) -> Result<Identity> {
+    let (device, inode) = numbers(site, fd)?;
+    Ok(Identity::Unmarked(device, inode))
+}
+
+/// The folder by its marker and by its device and inode. A copy with the same marker on another disk is another place, and so is a
+/// disk that is mounted where another one was.
+fn place(site: &SiteName, fd: BorrowedFd<'_>, identity: &Identity) -> Result<String> {
+    let (device, inode) = numbers(site, fd)?;
+    let marker = match identity {
+        Identity::Marked(id) => id,
+        Identity::Unmarked(..) => "unmarked",
+    };
+    Ok(format!("file:{marker}:{device}:{inode}"))
+}
+
+fn numbers(site: &SiteName, fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
     let stat = rustix::fs::fstat(fd).map_err(|errno| {
         Error::new(
             kind_of(errno),
@@ -279,5 +306,5 @@ fn unmarked(site: &SiteName, fd: BorrowedFd<'_>) -> Result<Identity> {
         )
         .because(errno)
     })?;
-    Ok(Identity::Unmarked(stat.st_dev, stat.st_ino))
+    Ok((stat.st_dev, stat.st_ino))
 }

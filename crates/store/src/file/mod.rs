@@ -156,6 +156,10 @@ impl Site for FileSite {
         self.objects.space().map(Some)
     }
 
+    fn place(&self) -> String {
+        self.objects.place()
+    }
+
     fn counters(&self) -> Counters {
         self.objects.counters()
     }

@@ -44,6 +44,10 @@ impl Objects {
         }
     }
 
+    pub(super) fn place(&self) -> String {
+        self.folder.place()
+    }
+
     pub(super) fn counters(&self) -> Counters {
         self.tally.snapshot()
     }
