@@ -196,6 +196,7 @@ pub async fn collect(world: &Arc<World>, wait: bool) -> Asked<bool> {
         wait,
         who: WHO.into(),
         unused_percent_max: None,
+        end_sessions: false,
     };
     ask(world, request, |service, request| async move {
         let mut said = service.collect(request).await?.into_inner();

@@ -24,7 +24,7 @@ const OWNED_WITHIN: Duration = Duration::from_secs(900);
 /// How long until every site has everything.
 const LEVEL_WITHIN: Duration = Duration::from_secs(1800);
 
-/// How long until all garbage is gone: sessions of former owners are ended after an hour.
+/// How long until all garbage is gone: sessions of former owners are ended after [`holdfast_vault::collect::mark::RETURN_WITHIN`].
 const CLEAN_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
 /// How often everything may be clean, and not any more once it is level.

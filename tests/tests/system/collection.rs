@@ -1,7 +1,7 @@
 //! Collections that a person asks for: what is left in packs that stay.
 
 use holdfast_tests::compare::assert_same_below;
-use holdfast_tests::{Ground, Noise, tree};
+use holdfast_tests::{Gate, Ground, Noise, tree};
 
 /// A pack that is mostly in use stays as it is, unless somebody says how little may be left unused.
 #[test]
@@ -54,5 +54,54 @@ fn what_is_unused_is_left_up_to_the_share_that_is_asked_for() {
         user.done(&[&words[..], &["--site", site]].concat());
         assert_same_below(target.as_ref(), &path);
     }
+    user.done(&["verify", "--vault", "db", "--read-data"]);
+}
+
+/// An agent that died leaves its session behind, which nobody who owns the vault next can tell from one that comes back.
+#[test]
+fn the_session_of_a_dead_agent_is_ended_when_a_person_says_so() {
+    let ground = Ground::new();
+    let starting = ground.coordinator("c1").file_sites(&["onsite"]);
+    let mut coordinator = starting.words(&["--listen", "127.0.0.1:0"]).start();
+    let gate = Gate::before(&coordinator.http_url());
+    let user = ground.user().on(&coordinator);
+    let create = ["vault", "create", "db", "--sites", "onsite"];
+    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let user = user.with_identity("identity");
+    let path = ground.at("tree");
+    let text = ground.text("tree");
+    tree::write(&path.join("file"), &Noise::new(3).bytes(4 << 20));
+    let backup = ["backup", "--vault", "db", &text];
+    let gc = ["gc", "--vault", "db", "--wait"];
+    let by_hand = [&gc[..], &["--end-sessions"]].concat();
+
+    let agent = user.with("HOLDFAST_COORDINATOR", &gate.endpoint);
+    let mut dying = agent.start(&[&backup[..], &["--limit-rate", "300KiB"]].concat());
+    gate.wait_sent(600_000);
+    dying.kill();
+    coordinator.stop();
+    coordinator.start_again();
+    user.done(&backup);
+    let dry = user.json(0, &["gc", "--vault", "db", "--dry-run"]);
+    let blocked = dry["plan"]["blocked"].as_str().unwrap();
+    assert!(blocked.contains("has not come back yet"), "{dry}");
+    let ran = user.run(&gc);
+    assert!(ran.code.is_some_and(|code| code != 0), "{ran}");
+    assert!(ran.stdout.is_empty(), "{ran}");
+    assert_eq!(
+        ran.stderr.matches("has not come back yet").count(),
+        1,
+        "{ran}"
+    );
+    assert!(ran.stderr.contains("--end-sessions"), "{ran}");
+    user.fails(2, &[&by_hand[..], &["--dry-run"]].concat());
+
+    let ran = user.done(&by_hand);
+    assert!(ran.stderr.contains("ended 1 session"), "{ran}");
+    let ran = user.done(&by_hand);
+    assert!(ran.stderr.contains("no sessions"), "{ran}");
+    let target = ground.text("back");
+    user.done(&["restore", "--vault", "db", "latest", "--target", &target]);
+    assert_same_below(target.as_ref(), &path);
     user.done(&["verify", "--vault", "db", "--read-data"]);
 }

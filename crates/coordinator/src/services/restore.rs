@@ -13,7 +13,6 @@ use holdfast_vault::Proposal;
 use holdfast_vault::fetch::{Fetched, PackRead, locate};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
@@ -21,6 +20,7 @@ use super::convert::{self, Answer, answer, chunk_ids, hold_id, session_id, site_
 use crate::error::{Error, Result, status};
 use crate::repair;
 use crate::vault::Vault;
+use crate::vault::reading::Reading;
 
 /// How long a restore's hold lasts without being renewed.
 const HOLD_MILLIS: i64 = 60 * 60 * 1000;
@@ -281,11 +281,7 @@ async fn answered(
         Step::Read(read) => read,
         Step::Say(kind) => return Ok((number, Answered::Said(kind))),
     };
-    let (reader, sites) = (vault.clone(), sites.to_vec());
-    let reading = (vault.context).spawn(async move { reader.frames.fetch(&sites, &read).await });
-    let fetched = AbortOnDropHandle::new(reading).await;
-    let fetched =
-        fetched.map_err(|error| Error::Bug(format!("a read of a pack ended: {error}")))?;
+    let (_, fetched) = Reading::start(vault, sites, read).end().await?;
     Ok((number, Answered::Read(fetched)))
 }
 

@@ -19,6 +19,7 @@ use super::Service;
 use super::convert::{self, Answer, answer, hold_id, session_id, source_name};
 use crate::error::{Error, Result, status};
 use crate::vault::collector::{Collect, Progress, Report, Work};
+use crate::vault::ending;
 use crate::vault::keeper::Expire;
 
 /// A collection that waits for a site is tried again when the condemning record stands everywhere, as far as the
@@ -270,12 +271,40 @@ impl Service {
         before.ok_or_else(|| Error::Missing(format!("hold {hold}")))
     }
 
+    async fn end_sessions(
+        &self,
+        request: &v1::CollectRequest,
+        to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
+    ) -> Result<()> {
+        if request.dry_run {
+            return Err(Error::Invalid(
+                "a dry run changes nothing, and so ends no sessions: ask for one of both".into(),
+            ));
+        }
+        let vault = self.node.reach(&request.vault).await?;
+        let _work = vault.work();
+        let ended = ending::end_left_behind(&vault, &request.who).await?;
+        let what = match ended {
+            0 => "there are no sessions of a former owner to end".into(),
+            1 => "ended 1 session that a former owner left open".into(),
+            _ => format!("ended {ended} sessions that a former owner left open"),
+        };
+        let message = v1::CollectProgress {
+            kind: Some(wire(Progress::Step(what))),
+        };
+        let _ = to.send(Ok(message)).await;
+        Ok(())
+    }
+
     async fn run_collection(
         &self,
         request: v1::CollectRequest,
         to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
     ) -> Result<()> {
         let unused_percent_max = request.unused_percent_max.map(percent).transpose()?;
+        if request.end_sessions {
+            self.end_sessions(&request, to).await?;
+        }
         // Planned and condemned once; after that it only waits for the sites.
         let mut what = match request.dry_run {
             true => Work::Plan,

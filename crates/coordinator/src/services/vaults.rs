@@ -250,6 +250,7 @@ impl Service {
         let vault = self.node.reach(&request.vault).await?;
         let _work = vault.work();
         let name = site_name(&request.site)?;
+        let _joining = vault.joining.lock().await;
         // ORDER: before the name is given to another place. The vault's owner would bring that place level, as the member it is not.
         let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
         if members.contains(&name) {

@@ -3,26 +3,21 @@
 //! State: none. Frames are copied as they are, sealed; a pack goes only if everything needed in it has a later home.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use holdfast_format::{ChunkKind, Epoch, Pack, PackBuilder, PackOrdinal};
 use holdfast_policy::{CollectOptions, CopyGroup, PackFacts, PackKind, plan_collection};
-use holdfast_store::SiteReader;
 use holdfast_vault::collect::mark::{Mark, blocked_by, mark};
-use holdfast_vault::fetch::{Fetched, PackRead};
+use holdfast_vault::fetch::PackRead;
 use holdfast_vault::{Guard, Proposal, State};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::collector::{Progress, Report, Run};
+use super::reading::Reading;
 use super::upload::put_pack;
 use crate::error::{Error, Result};
 use crate::repair;
 
 /// Packs that are read at once to be copied: one of them, of up to a pack's bytes, waits in memory for the one that is written.
 const READS_AT_ONCE: usize = 2;
-
-/// A pack that is being read.
-type Reading = AbortOnDropHandle<(PackRead, Fetched)>;
 
 impl Run {
     /// While a member has not reached this owner's epoch it may turn out to hold a branch: the keys that a salvage would
@@ -189,14 +184,12 @@ impl Run {
                     copied.push(ordinal);
                     continue;
                 }
-                reads.push_back(self.start_read(read, &sites));
+                reads.push_back(Reading::start(vault, &sites, read));
             }
             let Some(reading) = reads.pop_front() else {
                 break;
             };
-            let ended = reading.await;
-            let (read, fetched) =
-                ended.map_err(|error| Error::Bug(format!("a read of a pack ended: {error}")))?;
+            let (read, fetched) = reading.end().await?;
             let ordinal = read.ordinal;
             if let Some((id, why)) = fetched.lost.first() {
                 let what = format!(
@@ -257,15 +250,6 @@ impl Run {
             pack,
             frames,
         })
-    }
-
-    fn start_read(&self, read: PackRead, sites: &[Arc<dyn SiteReader>]) -> Reading {
-        let (vault, sites) = (self.vault.clone(), sites.to_vec());
-        let reading = self.vault.context.spawn(async move {
-            let fetched = vault.frames.fetch(&sites, &read).await;
-            (read, fetched)
-        });
-        AbortOnDropHandle::new(reading)
     }
 
     async fn place(&self, pack: Pack) -> Result<()> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_format::fact::{HoldReleased, SessionEnded, SnapshotsTrashed};
+use holdfast_format::fact::{HoldReleased, SnapshotsTrashed};
 use holdfast_format::{SessionId, SnapshotId};
 use holdfast_policy::{
     ClockVerdict, Decision, Fate, Policy, ShareVerdict, SnapshotFacts, check_share, decide,
@@ -21,18 +21,11 @@ use kameo::message::{Context, Message};
 use tokio::sync::{mpsc, oneshot};
 
 use super::collector::{Checkpoint, Collect, Sweep, Work};
-use super::{Vault, checkpoint};
+use super::{Vault, checkpoint, ending};
 use crate::error::{Error, Result};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(60);
-
-/// A former epoch's session that has not come back within this is ended by a record. Its agent opens another and offers
-/// again: safe by order, not by time.
-const RETURN_WITHIN_MILLIS: i64 = 60 * 60 * 1000;
-
-/// No session stays open longer.
-const SESSION_MILLIS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// See the module.
 #[derive(Debug)]
@@ -134,45 +127,13 @@ impl Message<Expire> for Keeper {
 
 impl Keeper {
     async fn look(&mut self, vault: &Arc<Vault>) -> Result<()> {
-        self.end_sessions(vault).await?;
+        ending::end_overdue(vault).await?;
         self.end_holds(vault).await?;
         let verdict = self.expire(vault, true, false, "policy").await?;
         if !verdict.waiting.is_empty() {
             tracing::warn!(vault = %vault.header.name, why = verdict.waiting, "nothing is expired");
         }
         self.collect(vault).await;
-        Ok(())
-    }
-
-    async fn end_sessions(&self, vault: &Arc<Vault>) -> Result<()> {
-        let now = vault.context.now_millis();
-        let ended: Vec<(SessionId, &str)> = {
-            let (state, promises) = (vault.state(), vault.promises());
-            let epoch = vault.claimant.epoch;
-            let here_long =
-                vault.clock.elapsed() >= Duration::from_millis(RETURN_WITHIN_MILLIS as u64);
-            let sessions = state.catalog.sessions.iter();
-            sessions
-                .filter_map(|(id, session)| {
-                    if session.opened_at.epoch < epoch && !promises.is_attached(id) && here_long {
-                        Some((*id, "its agent did not come back after the owner changed"))
-                    } else if now - session.opened_millis > SESSION_MILLIS_MAX {
-                        Some((*id, "it was open for too long"))
-                    } else {
-                        None
-                    }
-                })
-                .collect()
-        };
-        for (session, why) in ended {
-            let fact = SessionEnded {
-                session,
-                why: why.into(),
-                who: "coordinator".into(),
-            };
-            vault.append(Proposal::End(fact)).await?;
-            vault.forget_session(&session);
-        }
         Ok(())
     }
 

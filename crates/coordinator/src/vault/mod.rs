@@ -4,9 +4,11 @@ mod checkpoint;
 pub mod clock;
 mod collection;
 pub mod collector;
+pub mod ending;
 pub mod herald;
 pub mod keeper;
 mod protection;
+pub mod reading;
 pub mod replica;
 pub mod session;
 pub mod upkeep;
@@ -94,6 +96,8 @@ pub struct Vault {
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
     own_branch: Mutex<OwnBranch>,
+    /// Held by whoever adds a site, so that each is compared with all that came before it.
+    pub(crate) joining: tokio::sync::Mutex<()>,
     /// Work under way that no session or hold of a restore shows.
     working: Arc<()>,
     /// Why the primary takes nothing; empty when it does.
@@ -171,6 +175,7 @@ impl Vault {
             under_way: UnderWay::default(),
             sessions: Mutex::default(),
             upkeep: Default::default(),
+            joining: tokio::sync::Mutex::default(),
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),

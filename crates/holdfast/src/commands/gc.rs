@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::args::InVault;
 use crate::call::Call;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::output;
 
 /// Options of `gc`.
@@ -21,6 +21,10 @@ pub(crate) struct GcArgs {
     /// Return only when the bytes are gone at every site
     #[arg(long, env = "HOLDFAST_GC_WAIT")]
     wait: bool,
+    /// First end the sessions that a former owner left open and whose agents have not come back. Should one come back after
+    /// all, its backup fails, and the next one sends again what was collected meanwhile
+    #[arg(long, conflicts_with = "dry_run", env = "HOLDFAST_GC_END_SESSIONS")]
+    end_sessions: bool,
     /// How large a share of dead bytes may be left, such as 5%; the least full packs are copied until no more is. Without it
     /// a pack is copied once less than half of it is in use
     #[arg(long, value_name = "PERCENT", value_parser = percent, env = "HOLDFAST_GC_MAX_UNUSED")]
@@ -70,6 +74,7 @@ pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
         dry_run: args.dry_run,
         wait: args.wait,
         unused_percent_max: args.max_unused,
+        end_sessions: args.end_sessions,
     };
     let mut steps = admin
         .collect(&args.vault.vault, options, &call.who())
@@ -81,8 +86,6 @@ pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
     while let Some(step) = steps.next().await? {
         take(call, step, &mut report)?;
     }
-    let blocked = report.plan.as_ref().map(|plan| plan.blocked.clone());
-    let blocked = blocked.unwrap_or_default();
     if call.json() {
         output::json(&report)?;
     } else if report.done && !args.dry_run {
@@ -92,18 +95,14 @@ pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
             output::count(report.packs)
         ))?;
     }
-    if !blocked.is_empty() && !args.dry_run {
-        return Err(Failure::new(format_args!(
-            "nothing can be given up now: {blocked}"
-        )));
-    }
     Ok(Exit::Done)
 }
 
 fn take(call: &Call, step: CollectStep, report: &mut Report) -> Outcome<()> {
     match step {
         CollectStep::Plan(plan) => {
-            if !call.json() {
+            // What stands in the way of the real thing is told as its error, which follows.
+            if !call.json() && (report.dry_run || plan.blocked.is_empty()) {
                 show(&plan)?;
             }
             report.plan = Some(view(plan));
@@ -132,18 +131,17 @@ fn take(call: &Call, step: CollectStep, report: &mut Report) -> Outcome<()> {
 
 fn show(plan: &CollectPlan) -> Outcome<()> {
     output::line(format_args!(
-        "{} snapshots leave the trash; {} chunks and {} packs are given up, {} of these packs are \
-         copied first ({})",
-        output::count(plan.snapshots),
-        output::count(plan.chunks),
-        output::count(plan.packs_condemned),
+        "leaving the trash: {}; given up: {} and {}, {} of these packs copied first ({})",
+        output::counted(plan.snapshots, "snapshot"),
+        output::counted(plan.chunks, "chunk"),
+        output::counted(plan.packs_condemned, "pack"),
         output::count(plan.packs_rewritten),
         output::bytes(plan.copied_bytes),
     ))?;
     output::line(format_args!(
-        "{} are freed at each site; {} chunks stay",
+        "freed at each site: {}; staying: {}",
         output::bytes(plan.freed_bytes),
-        output::count(plan.live_chunks)
+        output::counted(plan.live_chunks, "chunk"),
     ))?;
     match plan.blocked.is_empty() {
         true => Ok(()),

@@ -3,6 +3,7 @@
 //! Pure: works on a copy of the state (its segments are shared, not copied), so backups go on meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use holdfast_format::{KeyId, Ordinal, PackOrdinal, SessionId, SnapshotId};
 use roaring::RoaringTreemap;
@@ -120,6 +121,10 @@ pub fn idle_keys(state: &State, going: &[PackOrdinal]) -> Vec<KeyId> {
     idle.map(|(id, _)| *id).collect()
 }
 
+/// A former owner's session that has not come back to the next one within this is ended by a record. Longer than an agent tries
+/// to reach a coordinator, a quarter of an hour, so that none that still tries loses its session.
+pub const RETURN_WITHIN: Duration = Duration::from_secs(20 * 60);
+
 /// Why nothing may be condemned now: a session of a former epoch that has neither offered again nor ended.
 pub fn blocked_by(
     state: &State,
@@ -135,9 +140,12 @@ pub fn blocked_by(
         (
             *id,
             format!(
-                "session {id} of source {} was open when the former owner ended and has not come back yet; it is ended \
-                 within the hour if it does not",
-                session.source
+                "session {id} of source {} (agent {}) was open when the former owner ended and has not come back yet; \
+                 run `holdfast gc --end-sessions` if that agent is not at work any more, or wait: the session is ended by itself \
+                 {} minutes after this owner opened the vault",
+                session.source,
+                session.agent,
+                RETURN_WITHIN.as_secs() / 60
             ),
         )
     })

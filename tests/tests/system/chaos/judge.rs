@@ -164,7 +164,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Lets go what the policy says, and collects. False: a session whose agent died stands in the way, for an hour.
+    /// Lets go what the policy says, and collects. False: a session whose agent died stands in the way, for twenty minutes.
     fn collect(&self, keeper: &Client, vault: &str) -> bool {
         self.wait(vault, || {
             done(&keeper.run(&["policy", "apply", "--vault", vault, "--confirm"]))

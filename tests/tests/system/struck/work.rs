@@ -144,7 +144,7 @@ impl Struck<'_> {
                 true
             }
             Backup | Protect | Expire => is_told_done,
-            // An agent that may still come back is waited for, up to an hour. Doubt keeps.
+            // An agent that may still come back is waited for, up to twenty minutes. Doubt keeps.
             Collect if ran.stderr.contains("has not come back yet") => {
                 self.collected.1 += 1;
                 true

@@ -17,6 +17,8 @@ pub struct CollectOptions {
     /// How large a share of dead bytes may be left in packs that stay, in per cent. None: a pack is copied once less than half of
     /// it is live.
     pub unused_percent_max: Option<u8>,
+    /// First end the sessions that former owners left open and whose agents have not come back. Not with `dry_run`.
+    pub end_sessions: bool,
 }
 
 /// What a collection will do.
@@ -127,6 +129,7 @@ impl Admin {
             wait: options.wait,
             who: who.into(),
             unused_percent_max: options.unused_percent_max.map(u32::from),
+            end_sessions: options.end_sessions,
         };
         let what = format!("the collection of {}", named(vault));
         let answer = self.connection.retention().collect(request).await;
