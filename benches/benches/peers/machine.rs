@@ -7,13 +7,14 @@ use std::process::Command;
 use holdfast_tests::surroundings;
 
 use crate::holdfast;
-use crate::peer::Setting;
+use crate::peer::{Peer, Setting};
 use crate::peers::PEERS;
 use crate::settings::Settings;
 use crate::step::Step;
+use crate::tool::Tool;
 
-/// Prints it. A peer that is not there is named with the reason.
-pub(crate) fn print(settings: &Settings) {
+/// Prints it, of the tools that were chosen. A peer that is not there is named with the reason.
+pub(crate) fn print(settings: &Settings, tools: &[Tool]) {
     println!("# Holdfast and its peers\n");
     if settings.part > 1 {
         println!(
@@ -38,7 +39,19 @@ pub(crate) fn print(settings: &Settings) {
         "- {} ({commit}), two `file:` sites",
         said(Command::new(&binary).arg("--version"))
     );
-    for peer in PEERS {
+    let is_chosen = |name: &str| tools.iter().any(|tool| tool.name() == name);
+    let chosen: Vec<(&Peer, Vec<&Setting>)> = PEERS
+        .into_iter()
+        .map(|peer| {
+            let settings = peer.settings.iter();
+            (
+                peer,
+                settings.filter(|one| is_chosen(&one.of(peer))).collect(),
+            )
+        })
+        .filter(|(_, settings): &(_, Vec<_>)| !settings.is_empty())
+        .collect();
+    for (peer, _) in &chosen {
         match missing(&settings.peers, peer.name) {
             None => {
                 let program = settings.peers.join(peer.name);
@@ -47,7 +60,12 @@ pub(crate) fn print(settings: &Settings) {
             Some(why) => println!("- **{} IS MISSING**: {why}", peer.name),
         }
     }
-    commands();
+    let ours: Vec<String> = tools
+        .iter()
+        .filter(|tool| tool.is_ours())
+        .map(|tool| tool.name())
+        .collect();
+    commands(&ours, &chosen);
 }
 
 /// Why a peer is not there; `None` if it is.
@@ -78,19 +96,26 @@ fn hardware() -> String {
 }
 
 fn file_system(folder: &Path) -> String {
-    let mut command = Command::new("stat");
-    said(command.args(["--file-system", "--format=%T"]).arg(folder))
+    let mut command = Command::new("findmnt");
+    let what = ["--noheadings", "--output", "FSTYPE,OPTIONS", "--target"];
+    said(command.args(what).arg(folder))
 }
 
-fn commands() {
+fn commands(our_settings: &[String], peers: &[(&Peer, Vec<&Setting>)]) {
     println!(
         "\n## Commands\n\n| tool | setting | {} |",
         Step::ASKED.map(Step::title).join(" | ")
     );
     println!("|---|---|{}", "---|".repeat(Step::ASKED.len()));
-    let ours = Step::ASKED.map(|step| format!("`{}`", holdfast::commands(step)));
-    println!("| holdfast | socket, tls | {} |", ours.join(" | "));
-    for peer in PEERS {
+    if !our_settings.is_empty() {
+        let ours = Step::ASKED.map(|step| format!("`{}`", holdfast::commands(step)));
+        println!(
+            "| holdfast | {} | {} |",
+            our_settings.join(", "),
+            ours.join(" | ")
+        );
+    }
+    for (peer, chosen) in peers {
         let steps = Step::ASKED.map(|step| {
             let commands = peer.commands(step).iter();
             let commands = commands.map(|words| format!("{} {}", peer.name, words.join(" ")));
@@ -99,8 +124,7 @@ fn commands() {
                 commands => format!("`{commands}`"),
             }
         });
-        let settings: Vec<String> = peer
-            .settings
+        let settings: Vec<String> = chosen
             .iter()
             .map(|setting| {
                 let (of, sets) = (setting.of(peer), setting.sets);

@@ -57,9 +57,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     tools.retain(|tool| settings.has_tool(&tool.name()));
-    machine::print(&settings);
+    machine::print(&settings, &tools);
     let outcome = rounds::run(&settings, &tools);
-    table::print(&outcome, &tools);
+    table::print(&outcome, &tools, settings.part == 1);
     println!("\nRaw samples: {}", settings.results.display());
     match outcome.failures.is_empty() {
         true => ExitCode::SUCCESS,

@@ -7,8 +7,8 @@ use crate::step::Step;
 use crate::target::{Against, MEMORY_MAX, TARGETS, Target};
 use crate::tool::Tool;
 
-/// Prints all tables.
-pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
+/// Prints all tables; targets only if the data are `whole`.
+pub(crate) fn print(outcome: &Outcome, tools: &[Tool], whole: bool) {
     println!("\n## Data\n\n| set | what | files | MB |\n|---|---|---:|---:|");
     for (letter, files, bytes) in &outcome.sets {
         let mb = *bytes as f64 / 1e6;
@@ -24,7 +24,9 @@ pub(crate) fn print(outcome: &Outcome, tools: &[Tool]) {
     }
     let (ours, peers): (Vec<Tool>, Vec<Tool>) = tools.iter().partition(|tool| tool.is_ours());
     for tool in ours {
-        targets(outcome, &tool.name(), &peers);
+        if whole {
+            targets(outcome, &tool.name(), &peers);
+        }
         against_restic(outcome, &tool.name());
     }
     if !outcome.failures.is_empty() {
