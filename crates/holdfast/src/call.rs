@@ -52,7 +52,7 @@ impl Call {
     pub(crate) fn who(&self) -> String {
         let user = std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
-            .unwrap_or_else(|_| "unknown".into());
+            .unwrap_or_else(|_| format!("uid-{}", rustix::process::getuid().as_raw()));
         format!("{user}@{}", holdfast_agent::backup::host_name())
     }
 

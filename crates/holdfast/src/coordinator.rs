@@ -14,7 +14,7 @@ use holdfast_coordinator::metrics;
 use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::{SecretKey, SiteName};
-use holdfast_store::{ByUrl, SiteOptions};
+use holdfast_store::{ByUrl, SiteOptions, SiteUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -100,6 +100,17 @@ pub(crate) async fn run(call: &Call, args: CoordinatorArgs) -> Outcome<Exit> {
             "no site is named",
             "give --site NAME=URL, for example --site onsite=file:/srv/holdfast",
         ));
+    }
+    // A site that does not answer may come back; one whose URL makes no sense never does.
+    let wrong = match args.config {
+        Some(_) => Exit::Failed,
+        None => Exit::Usage,
+    };
+    for site in &settings.sites {
+        site.url.parse::<SiteUrl>().map_err(|error| Failure {
+            exit: wrong,
+            ..Failure::new(format_args!("site {}: {error}", site.name))
+        })?;
     }
     let tls = read_tls(&settings)?;
     let addresses = addresses(&settings, tls.as_ref())?;

@@ -51,6 +51,7 @@ fn backup_is_read() {
         "holdfast backup --vault db --command",
         "holdfast backup --vault db /a --wait verified",
         "holdfast backup --vault db /a --limit-rate fast",
+        "holdfast backup --vault db /a --limit-rate 0",
         "holdfast backup --vault db /a --wait-timeout 5",
         "holdfast backup --vault db --source ../x /a",
     ]);

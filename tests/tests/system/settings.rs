@@ -50,6 +50,37 @@ fn a_used_port_and_a_used_socket() {
     user.done(&["backup", "--vault", "db", &path]);
 }
 
+/// A site that does not answer is waited for; one that can never be is refused before anything is made.
+#[test]
+fn a_site_whose_url_makes_no_sense() {
+    let ground = Ground::new();
+    let fine = format!("onsite={}", ground.file_site("onsite"));
+    let data = ground.text("data");
+    for (wrong, why) in [
+        ("off=file:relative", "not absolute"),
+        ("off=ftp://host/path", "no kind of site"),
+        (
+            "off=s3://key:very-secret@bucket/prefix",
+            "holds credentials",
+        ),
+        ("off=s3://bucket/prefix?colour=red", "colour"),
+    ] {
+        let words = [
+            "coordinator",
+            "--data",
+            &data,
+            "--site",
+            &fine,
+            "--site",
+            wrong,
+        ];
+        let said = ground.user().run(&words).expect(2).says();
+        assert!(said.contains("site off") && said.contains(why), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        assert!(!ground.at("data").exists());
+    }
+}
+
 #[test]
 fn a_typo_in_the_configuration() {
     let ground = Ground::new();

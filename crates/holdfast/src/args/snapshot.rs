@@ -72,10 +72,10 @@ pub(crate) fn choose<'a>(
     };
     match fitting[..] {
         [one] => Ok(one),
-        [] => Err(missing(
-            &format!("no snapshot's id begins with {name}"),
-            source,
-        )),
+        [] => Err(missing(format!(
+            "no snapshot{} has an id that begins with {name}",
+            of(source)
+        ))),
         _ => Err(Failure::with_advice(
             format!(
                 "{} snapshots' ids begin with {name}:{}",
@@ -120,14 +120,14 @@ fn latest<'a>(all: Vec<&'a SnapshotInfo>, source: Option<&str>) -> Outcome<&'a S
     let newest = all
         .into_iter()
         .max_by_key(|info| (info.time_millis, info.id));
-    newest.ok_or_else(|| missing("there is no snapshot", source))
+    newest.ok_or_else(|| missing(format!("there is no snapshot{}", of(source))))
 }
 
-fn missing(what: &str, source: Option<&str>) -> Failure {
-    let what = match source {
-        Some(source) => format!("{what}, of source {source}"),
-        None => what.to_owned(),
-    };
+fn of(source: Option<&str>) -> String {
+    source.map_or_else(String::new, |source| format!(" of source {source}"))
+}
+
+fn missing(what: String) -> Failure {
     Failure::with_advice(
         what,
         "see `holdfast snapshots`, or `holdfast trash list`, for what there is",
@@ -215,10 +215,6 @@ mod tests {
         check("latest", Some("web"), Ok("aaaa2"));
         check("latest", Some("db"), Ok("cccc"));
         check("latest", None, Err("2 sources: db, web"));
-        check(
-            "latest",
-            Some("x"),
-            Err("there is no snapshot, of source x"),
-        );
+        check("latest", Some("x"), Err("there is no snapshot of source x"));
     }
 }

@@ -89,18 +89,22 @@ fn digits(all: &[SnapshotInfo]) -> usize {
 }
 
 fn remarks(info: &SnapshotInfo) -> String {
-    let mut words: Vec<String> = info.tags.iter().map(|tag| output::name(tag)).collect();
+    let tags: Vec<String> = info.tags.iter().map(|tag| output::name(tag)).collect();
+    let mut words = Vec::new();
+    if !tags.is_empty() {
+        words.push(tags.join(" "));
+    }
     if info.held {
         words.push("held".into());
     }
     if info.problems > 0 {
-        words.push(format!("{} unreadable", output::count(info.problems)));
+        words.push(output::counted(info.problems, "problem"));
     }
     if let Some(until) = info.trash_until_millis {
-        words.push(format!("until {}", output::time(until)));
+        words.push(format!("in the trash until {}", output::time(until)));
     }
     if !info.trash_why.is_empty() {
-        words.push(format!("({})", output::name(&info.trash_why)));
+        words.push(output::name(&info.trash_why));
     }
-    words.join(" ")
+    words.join(", ")
 }

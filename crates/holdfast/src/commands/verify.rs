@@ -325,12 +325,16 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
     }
     for one in &report.snapshots {
         let result = &one.result;
+        // Where every chunk was opened as it came by, a snapshot has none of its own to read.
+        let chunks = match report.chunks_opened {
+            0 => format!(" and {}", output::counted(result.chunks, "chunk")),
+            _ => String::new(),
+        };
         output::line(format_args!(
-            "snapshot {} of {}: {} and {} read, {}",
+            "snapshot {} of {}: {}{chunks} read, {}",
             &one.snapshot[..8],
             output::name(&one.source),
             output::counted(result.nodes, "node"),
-            output::counted(result.chunks, "chunk"),
             output::counted(result.damaged_count, "damaged path"),
         ))?;
         for damaged in result.damaged.iter().take(SHOWN_MAX) {

@@ -131,7 +131,7 @@ fn parameter(site: &mut BucketUrl, key: &str, value: &str) -> Result<()> {
             Dialect::Azure | Dialect::Google => "key_file=",
         };
         invalid(format!("URLs of {}: have no parameter {key:?}", dialect.scheme())).next(format!(
-            "use endpoint=, {own}, ca=, upload_max=, download_max= or requests_max=; with credentials: {}",
+            "use endpoint=, {own}, ca=, upload_max=, download_max= or requests_max= (credentials: {})",
             dialect.credentials_go()
         ))
     };

@@ -55,7 +55,8 @@ pub(crate) struct BackupArgs {
     /// The path that the file gets in the snapshot, with --stdin or --command
     #[arg(long, value_name = "PATH")]
     stdin_filename: Option<String>,
-    /// Back up what a command writes, as one file: --command -- pg_dump db
+    /// Back up what a command writes, as one file: --command -- pg_dump db. A text for a shell (--command -- sh -c 'a | b') is
+    /// run by bash where there is one, with pipefail, so that it fails when any part of the pipe does
     #[arg(long, requires = "words", conflicts_with = "paths")]
     command: bool,
     /// A tag; several may be given; they stand in clear
@@ -65,7 +66,7 @@ pub(crate) struct BackupArgs {
     #[arg(long)]
     dry_run: bool,
     /// Send at most so much a second, such as 10MiB
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     limit_rate: Option<Size>,
     /// Return when the snapshot stands on the primary, or on every site
     #[arg(long, value_enum, default_value_t, value_name = "STATE")]
@@ -78,6 +79,16 @@ pub(crate) struct BackupArgs {
     /// The command and its arguments; without --command more paths
     #[arg(last = true, value_name = "ARGV")]
     words: Vec<OsString>,
+}
+
+/// How much a second: more than nothing.
+fn rate(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(0) => {
+            Err("at 0 nothing would ever be sent; leave it out to send without a limit".into())
+        }
+        size => Ok(size),
+    }
 }
 
 /// What to wait for.

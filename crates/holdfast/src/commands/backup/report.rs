@@ -80,9 +80,13 @@ impl Summary {
             call.remark(format_args!("{}: {}", problem.path, problem.what));
         }
         if self.errors > 0 {
+            let named = match self.errors > SHOWN_MAX as u64 {
+                true => format!("the first {SHOWN_MAX} are named above, --json names more"),
+                false => "named above".into(),
+            };
             output::line(format_args!(
-                "  INCOMPLETE: {} paths could not be read",
-                output::count(self.errors)
+                "  INCOMPLETE: {} ({named})",
+                output::counted(self.errors, "problem")
             ))?;
         }
         Ok(())

@@ -15,6 +15,7 @@ use holdfast_format::{Bundle, ScopeKeys, SourceName};
 use super::{BackupArgs, shell};
 use crate::args::Size;
 use crate::call::Call;
+use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{folders, output};
 
@@ -171,7 +172,10 @@ fn page_bytes(size: Size) -> Outcome<usize> {
 fn excludes(args: &BackupArgs) -> Outcome<Excludes> {
     let mut builder = Excludes::builder();
     for pattern in &args.exclude {
-        builder.pattern(pattern)?;
+        builder.pattern(pattern).map_err(|error| Failure {
+            exit: Exit::Usage,
+            ..Failure::from(error)
+        })?;
     }
     for file in &args.exclude_file {
         builder.file(file)?;

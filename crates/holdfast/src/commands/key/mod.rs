@@ -21,7 +21,7 @@ use crate::failure::Outcome;
 pub(crate) enum KeyCommand {
     /// Write the recovery kit: one page to print and lock away
     Kit(KitArgs),
-    /// Make a bundle, which lets an agent write and read nothing
+    /// Make a bundle, which lets an agent write, and read nothing
     Bundle(Box<BundleArgs>),
     /// List who may read the vault
     Recipients(ListArgs),

@@ -206,7 +206,7 @@ fn report(call: &Call, args: &CreateArgs, new: &NewVault, view: View) -> Outcome
         view.identity
     ))?;
     output::line(format_args!(
-        "  bundle    {}   lets agent {} write and read nothing",
+        "  bundle    {}   lets agent {} write, and read nothing",
         view.bundle, new.bundle.agent
     ))?;
     let path = args.identity_out.display();
