@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use holdfast_format::SiteName;
 use holdfast_store::{Kind, OpenSites, Opened, Opening};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 
@@ -17,6 +18,40 @@ use crate::error::{Error, Result};
 pub struct Sites {
     opener: Arc<dyn OpenSites>,
     known: RwLock<BTreeMap<SiteName, Known>>,
+    /// Held by whoever gives a vault its sites.
+    turn: Mutex<()>,
+}
+
+/// One request's turn to give a vault a site: each is compared with all that came before it. A name that it made known is
+/// forgotten as the turn ends, unless it is kept: a URL with a slip in it must not occupy the name.
+#[derive(Debug)]
+pub struct Joining<'a> {
+    sites: &'a Sites,
+    fresh: Option<SiteName>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Joining<'_> {
+    /// Makes the site known, for this turn at least.
+    pub fn know(&mut self, name: &SiteName, url: &str) -> Result<()> {
+        if self.sites.add(name.clone(), url)? {
+            self.fresh = Some(name.clone());
+        }
+        Ok(())
+    }
+
+    /// The site is what it should be: its name stays known.
+    pub fn keep(&mut self) {
+        self.fresh = None;
+    }
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.fresh {
+            self.sites.write().remove(name);
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +71,16 @@ impl Sites {
         Self {
             opener,
             known: RwLock::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Waits for the turn to give a vault sites.
+    pub async fn turn(&self) -> Joining<'_> {
+        Joining {
+            sites: self,
+            fresh: None,
+            _turn: self.turn.lock().await,
         }
     }
 
@@ -47,15 +92,15 @@ impl Sites {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a site known. A name that is known under another URL is refused.
-    pub fn add(&self, name: SiteName, url: &str) -> Result<()> {
+    /// Makes a site known. A name that is known under another URL is refused. Whether it is new.
+    pub fn add(&self, name: SiteName, url: &str) -> Result<bool> {
         let mut known = self.write();
         match known.get(&name) {
             Some(there) if there.url != url => Err(Error::Invalid(format!(
                 "site {name} is known here as {}, not {url}; give it another name",
                 there.url
             ))),
-            Some(_) => Ok(()),
+            Some(_) => Ok(false),
             None => {
                 let trouble = "it was not opened yet".into();
                 known.insert(
@@ -68,7 +113,7 @@ impl Sites {
                         held: false,
                     },
                 );
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -108,8 +153,10 @@ impl Sites {
         };
         let opened = self.opener.open(name, &known.url, how).await;
         let mut sites = self.write();
-        let Some(slot) = sites.get_mut(name) else {
-            return Err(Error::Missing(format!("site {name}")));
+        // It may have been forgotten meanwhile, and be known at another place by now.
+        let slot = sites.get_mut(name).filter(|slot| slot.url == known.url);
+        let Some(slot) = slot else {
+            return Err(Error::Missing(format!("site {name} at {}", known.url)));
         };
         match opened {
             Ok(opened) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_tests::compare::assert_same;
 use holdfast_tests::tree::{self, restored};
-use holdfast_tests::{Client, Coordinator, Gate, Ground, Mounted, Noise, surroundings};
+use holdfast_tests::{Client, Coordinator, Gate, Ground, Mounted, Noise, Running, surroundings};
 use serde_json::Value;
 
 /// A restore of a small tree takes no longer, on a busy machine too.
@@ -243,6 +243,20 @@ fn one_folder_under_two_names_is_one_site() {
     let third = format!("third={}", url("offsite"));
     let said = user.fails(1, &["site", "add", "--vault", "db", &third]);
     assert!(said.contains("same place as site offsite"), "{said}");
+
+    // A URL that was refused does not occupy the name. Two that come at once are compared with each other.
+    std::fs::create_dir(ground.at("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(ground.at("elsewhere"), ground.at("link2")).unwrap();
+    let both = [("third", "elsewhere"), ("fourth", "link2")].map(|(name, folder)| {
+        let named = format!("{name}={}", url(folder));
+        user.start(&["site", "add", "--vault", "db", &named])
+    });
+    let ended = both.map(Running::wait);
+    let mut codes = ended.each_ref().map(|ran| ran.code);
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1)], "{ended:?}");
+    let refused = ended.iter().find(|ran| ran.code == Some(1)).unwrap();
+    assert!(refused.stderr.contains("same place as site"), "{refused}");
 }
 
 #[test]

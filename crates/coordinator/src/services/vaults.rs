@@ -147,6 +147,7 @@ impl Service {
                 "a vault needs at least one site; the first is its primary".into(),
             ));
         };
+        let _joining = self.node.sites.turn().await;
         let mut members = Vec::new();
         for name in &names {
             if members.iter().any(|m: &MemberJoined| m.site == *name) {
@@ -188,10 +189,16 @@ impl Service {
 
     async fn attach(&self, request: v1::AttachVaultRequest) -> Result<v1::Vault> {
         let name = site_name(&request.site)?;
-        self.node.sites.add(name.clone(), &request.url)?;
+        let mut joining = self.node.sites.turn().await;
+        joining.know(&name, &request.url)?;
         let opened = self.node.sites.open(&name).await?;
+        let vaults = list_vaults(opened.site.as_ref()).await?;
+        if !vaults.is_empty() {
+            joining.keep();
+        }
+        drop(joining);
         let mut found = Vec::new();
-        for (id, header) in list_vaults(opened.site.as_ref()).await? {
+        for (id, header) in vaults {
             found.push((id, header?));
         }
         if !request.vault.is_empty() {
@@ -250,7 +257,7 @@ impl Service {
         let vault = self.node.reach(&request.vault).await?;
         let _work = vault.work();
         let name = site_name(&request.site)?;
-        let _joining = vault.joining.lock().await;
+        let mut joining = self.node.sites.turn().await;
         // ORDER: before the name is given to another place. The vault's owner would bring that place level, as the member it is not.
         let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
         if members.contains(&name) {
@@ -261,9 +268,10 @@ impl Service {
             )));
         }
         if !request.url.is_empty() {
-            self.node.sites.add(name.clone(), &request.url)?;
+            joining.know(&name, &request.url)?;
         }
         self.node.sites.open_beside(&name, &members).await?;
+        joining.keep();
         if !request.url.is_empty() {
             let entry = SiteEntry {
                 name: name.clone(),

@@ -96,8 +96,6 @@ pub struct Vault {
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
     own_branch: Mutex<OwnBranch>,
-    /// Held by whoever adds a site, so that each is compared with all that came before it.
-    pub(crate) joining: tokio::sync::Mutex<()>,
     /// Work under way that no session or hold of a restore shows.
     working: Arc<()>,
     /// Why the primary takes nothing; empty when it does.
@@ -175,7 +173,6 @@ impl Vault {
             under_way: UnderWay::default(),
             sessions: Mutex::default(),
             upkeep: Default::default(),
-            joining: tokio::sync::Mutex::default(),
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),
