@@ -177,18 +177,29 @@ impl Sites {
         }
     }
 
-    /// Opens a site that is to belong to a vault beside these. Refused if it is one of them under another name: what is written to
-    /// both would be there once.
+    /// Opens a site that is to belong to a vault beside these.
     pub async fn open_beside(&self, name: &SiteName, others: &[SiteName]) -> Result<Opened> {
         let opened = self.open(name).await?;
+        self.must_stand_apart(name, &opened, others)?;
+        Ok(opened)
+    }
+
+    /// Refuses a site that is one of these under another name: what is written to both would be there once. A folder that
+    /// was put in the place of another, or a slip in a URL, can make it so at any time.
+    pub fn must_stand_apart<'a>(
+        &self,
+        name: &SiteName,
+        opened: &Opened,
+        others: impl IntoIterator<Item = &'a SiteName>,
+    ) -> Result<()> {
         let place = opened.site.place();
-        let mut others = others.iter().filter(|other| *other != name);
+        let mut others = others.into_iter().filter(|other| *other != name);
         let twin = others.find(|other| {
             let there = self.opened(other);
             there.is_some_and(|there| there.site.place() == place)
         });
         match twin {
-            None => Ok(opened),
+            None => Ok(()),
             Some(other) => Err(Error::Invalid(format!(
                 "site {name} is the same place as site {other}, {}: what is written to both would be there once. Give each site a \
                  place of its own",

@@ -372,6 +372,7 @@ async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
         .map_err(no_placement)?;
     placement.coordinators().await.map_err(no_placement)?;
     let mut bad = 0;
+    let mut places = Vec::new();
     for site in &settings.sites {
         let opened = holdfast_store::open_for_writing(
             &call.context,
@@ -381,7 +382,22 @@ async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
         )
         .await;
         match opened {
-            Ok(_) => output::remark(call.quiet(), format_args!("site {}: fine", site.name)),
+            Ok(opened) => {
+                let place = opened.site.place();
+                match places.iter().find(|(_, other)| *other == place) {
+                    None => output::remark(call.quiet(), format_args!("site {}: fine", site.name)),
+                    Some((other, _)) => {
+                        bad += 1;
+                        let what = format_args!(
+                            "site {}: it is the same place as site {other}: what is written to both would be there once. Give \
+                             each site a place of its own",
+                            site.name
+                        );
+                        output::remark(false, Failure::new(what).text());
+                    }
+                }
+                places.push((&site.name, place));
+            }
             Err(error) => {
                 bad += 1;
                 let failure = Failure::new(format_args!("site {}: {error}", site.name));

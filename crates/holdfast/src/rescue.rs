@@ -84,7 +84,10 @@ impl Rescued {
 
 /// The site given with --site does not let itself be read.
 fn unread(error: impl std::fmt::Display) -> Failure {
-    Failure::new(error).or_advise("check the URL, and that the site can be reached from here")
+    let mut failure = Failure::new(error);
+    // What to do about a coordinator's site is no advice here.
+    failure.advice = failure.advice.filter(|advice| !advice.contains("failback"));
+    failure.or_advise("check the URL, and that the site can be reached from here")
 }
 
 /// Opens a vault at a site: the named one, the identity's own, or the only one there.

@@ -1,7 +1,13 @@
 //! Collections that a person asks for: what is left in packs that stay.
 
+use std::time::Duration;
+
 use holdfast_tests::compare::assert_same_below;
 use holdfast_tests::{Gate, Ground, Noise, tree};
+use tokio::time::Instant;
+
+/// What comes about by itself has this long, on a busy machine too.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A pack that is mostly in use stays as it is, unless somebody says how little may be left unused.
 #[test]
@@ -99,7 +105,34 @@ fn the_session_of_a_dead_agent_is_ended_when_a_person_says_so() {
     let ran = user.done(&by_hand);
     assert!(ran.stderr.contains("ended 1 session"), "{ran}");
     let ran = user.done(&by_hand);
-    assert!(ran.stderr.contains("no sessions"), "{ran}");
+    assert!(ran.stderr.contains("no session to end"), "{ran}");
+
+    // Of an owner that goes on: nothing is blocked, and it is said what such a session keeps.
+    tree::write(&path.join("more"), &Noise::new(4).bytes(4 << 20));
+    let mut dying = user.start(&[&backup[..], &["--limit-rate", "300KiB"]].concat());
+    let until_open = |open: u64| {
+        let since = Instant::now();
+        while user.json(0, &["vault", "show", "--vault", "db"])["open_sessions"] != open {
+            assert!(since.elapsed() < LIMIT);
+        }
+    };
+    until_open(1);
+    // One whose agent is at work is left alone.
+    let ran = user.done(&by_hand);
+    assert!(ran.stderr.contains("no session to end"), "{ran}");
+    dying.kill();
+    let since = Instant::now();
+    while !user
+        .done(&gc)
+        .stderr
+        .contains("whose agents are not connected: 1")
+    {
+        assert!(since.elapsed() < LIMIT);
+    }
+    let ran = user.done(&by_hand);
+    assert!(ran.stderr.contains("ended 1 session"), "{ran}");
+    until_open(0);
+    user.done(&backup);
     let target = ground.text("back");
     user.done(&["restore", "--vault", "db", "latest", "--target", &target]);
     assert_same_below(target.as_ref(), &path);

@@ -259,6 +259,54 @@ fn one_folder_under_two_names_is_one_site() {
     assert!(refused.stderr.contains("same place as site"), "{refused}");
 }
 
+/// A link in the place of a disk that is not mounted makes one place of two members, long after they were compared.
+#[test]
+fn a_site_that_becomes_another_ones_place_counts_for_nothing() {
+    let ground = Ground::new();
+    let coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = create(&ground, &coordinator);
+    let text = ground.text("tree");
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&words(&text, &["--wait", "protected"]));
+    let (offsite, away) = (ground.at("offsite"), ground.at("away"));
+    fs::rename(&offsite, &away).unwrap();
+    std::os::unix::fs::symlink(ground.at("onsite"), &offsite).unwrap();
+    tree::write(&ground.at("tree/file"), b"second");
+    let protected = ["--wait", "protected", "--wait-timeout", "5s"];
+    let _ = user.run(&words(&text, &protected)).expect(4);
+    let same = "site offsite is the same place as site onsite";
+    let status = user.done(&["status"]).stdout;
+    let status = String::from_utf8_lossy(&status).into_owned();
+    assert!(
+        status.contains("NOT PROTECTED") && status.contains(same),
+        "{status}"
+    );
+    let ran = user
+        .run(&["verify", "--vault", "db", "--read-data"])
+        .expect(3);
+    assert!(ran.stderr.contains(same), "{ran}");
+    let said = user.fails(1, &["failover", "--vault", "db", "--to", "offsite"]);
+    assert!(said.contains(same), "{said}");
+
+    fs::remove_file(&offsite).unwrap();
+    fs::rename(&away, &offsite).unwrap();
+    let since = tokio::time::Instant::now();
+    let is_protected = || {
+        let all = user.json(0, &["snapshots", "--vault", "db"]);
+        all.as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["state"] != "committed")
+    };
+    while !is_protected() {
+        assert!(since.elapsed() < Duration::from_secs(60));
+    }
+    restore_and_compare(&ground, &user, "after", "offsite");
+}
+
 #[test]
 fn a_full_disk_under_the_coordinator() {
     let ground = Ground::new();

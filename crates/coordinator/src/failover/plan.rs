@@ -72,6 +72,10 @@ pub async fn plan(node: &Arc<Node>, slot: &Slot, to: &SiteName) -> Result<Plan> 
     if from == *to {
         return plan_to_open(node, slot, from, there).await;
     }
+    // What lies at one place cannot go from one site to the other.
+    node.sites
+        .open_beside(to, std::slice::from_ref(&from))
+        .await?;
     let (why_not, is_damaged) = match answering(node, id, &from).await {
         Some(primary) => {
             let why_not = unreadable(node, slot, primary.clone()).await?;

@@ -283,11 +283,11 @@ impl Service {
         }
         let vault = self.node.reach(&request.vault).await?;
         let _work = vault.work();
-        let ended = ending::end_left_behind(&vault, &request.who).await?;
+        let ended = ending::end_without_agent(&vault, &request.who).await?;
         let what = match ended {
-            0 => "there are no sessions of a former owner to end".into(),
-            1 => "ended 1 session that a former owner left open".into(),
-            _ => format!("ended {ended} sessions that a former owner left open"),
+            0 => "there is no session to end: no agent left one open".into(),
+            1 => "ended 1 session whose agent was not connected".into(),
+            _ => format!("ended {ended} sessions whose agents were not connected"),
         };
         let message = v1::CollectProgress {
             kind: Some(wire(Progress::Step(what))),

@@ -19,7 +19,7 @@ use kameo::error::Infallible;
 use kameo::message::{Context, Message};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Vault, checkpoint};
+use super::{Vault, checkpoint, ending};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::repair;
@@ -289,6 +289,15 @@ impl Run {
         if let ClockVerdict::Waiting { why, .. } = &clock {
             let what = format!(
                 "nothing leaves the trash now: {why}. If the clock is right, `holdfast policy apply --confirm` says so"
+            );
+            self.tell(Progress::Step(what)).await;
+        }
+        let idle = ending::without_agent(vault).len();
+        if report.blocked.is_empty() && idle > 0 {
+            let what = format!(
+                "open sessions whose agents are not connected: {idle}. What they sent stays, for seven days at most; if the agents \
+                 are not at work any more, `holdfast gc --vault {} --end-sessions` ends them",
+                vault.header.name
             );
             self.tell(Progress::Step(what)).await;
         }

@@ -34,13 +34,18 @@ pub(super) async fn end_overdue(vault: &Arc<Vault>) -> Result<()> {
     Ok(())
 }
 
-/// Ends everything that former owners left open and that has not come back, now: `who` says that nobody is to be waited for.
-/// Returns how many.
-pub async fn end_left_behind(vault: &Arc<Vault>, who: &str) -> Result<usize> {
-    let sessions = left_behind(vault);
+/// Ends every session whose agent is not connected, now: `who` says that nobody is to be waited for. Returns how many.
+pub async fn end_without_agent(vault: &Arc<Vault>, who: &str) -> Result<usize> {
+    let sessions = without_agent(vault);
     let count = sessions.len();
     end(vault, sessions, "it was ended by hand, to collect", who).await?;
     Ok(count)
+}
+
+/// Sessions that are open and whose agents are not connected: they may come back, or be dead.
+pub fn without_agent(vault: &Vault) -> Vec<SessionId> {
+    let open: Vec<SessionId> = vault.state().catalog.sessions.keys().copied().collect();
+    open.into_iter().filter(|id| !vault.has_agent(id)).collect()
 }
 
 fn left_behind(vault: &Vault) -> Vec<SessionId> {

@@ -230,6 +230,12 @@ impl Vault {
         sessions.entry(id).or_default().clone()
     }
 
+    /// Whether the agent of an upload is connected now.
+    pub(crate) fn has_agent(&self, id: &holdfast_format::SessionId) -> bool {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(id).is_some_and(|slot| slot.is_streaming())
+    }
+
     /// An upload is over.
     pub(crate) fn forget_session(&self, id: &holdfast_format::SessionId) {
         self.sessions

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use holdfast_format::{Position, SiteName};
+use holdfast_store::Opened;
 use holdfast_vault::Guard;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
 use kameo::Actor;
@@ -223,6 +224,7 @@ impl Replica {
     async fn copy(&mut self, vault: &Arc<Vault>) -> crate::Result<bool> {
         if self.replicator.is_none() {
             let target = vault.sites.open(&self.args.site).await?;
+            self.must_stand_apart(vault, &target)?;
             let started = Replicator::start(
                 vault.primary.site.clone(),
                 target.site,
@@ -237,8 +239,8 @@ impl Replica {
                     if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
                         return Err(Error::Unavailable(format!(
                             "site {0} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or \
-                             mend its URL; if it was emptied or replaced on purpose, `holdfast failback --site {0}` fills it anew",
-                            self.args.site
+                             mend its URL; if it was emptied or replaced on purpose, `holdfast failback --vault {1} --site {0}` fills it anew",
+                            self.args.site, vault.header.name
                         )));
                     }
                     self.replicator = Some(replicator);
@@ -264,6 +266,22 @@ impl Replica {
         }
         self.tell_standing(vault, true).await?;
         Ok(true)
+    }
+
+    /// A member that is another one's place by now counts for nothing: there would be one copy, told to be two.
+    fn must_stand_apart(&self, vault: &Vault, target: &Opened) -> crate::Result<()> {
+        let members: Vec<SiteName> = vault.state().catalog.members.keys().cloned().collect();
+        let site = &self.args.site;
+        let apart = vault.sites.must_stand_apart(site, target, &members);
+        if apart.is_err() {
+            // It is opened anew the next time: somebody may have put its own disk back.
+            vault.sites.doubt(site);
+            self.args.standing.send_modify(|standing| {
+                standing.head = None;
+                standing.whole = false;
+            });
+        }
+        apart
     }
 
     /// What cannot be copied since the primary's copy is bad, another member may have: it is mended from there. What lies
@@ -317,8 +335,9 @@ impl Replica {
                 if !diverged.fences(vault.claimant.epoch) =>
             {
                 format!(
-                    "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback` brings \
-                 it back with nothing lost"
+                    "it holds records of its own from {at} on: it was left behind by a failover. `holdfast failback --vault {}` \
+                     brings it back with nothing lost",
+                    vault.header.name
                 )
             }
             Diverged::Branch(at) | Diverged::Sealed(at) => {

@@ -47,6 +47,13 @@ pub struct Slot {
     current: std::sync::Mutex<Option<CancellationToken>>,
 }
 
+impl Slot {
+    /// Whether a stream of the session lives.
+    pub fn is_streaming(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+}
+
 /// What an agent asks for when it opens a stream.
 #[derive(Debug, Clone)]
 pub struct OpenRequest {
@@ -172,7 +179,7 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
         None if request.resume => {
             vault.forget_session(&request.session);
             return Err(Error::Missing(format!(
-                "session {} (it was ended); run the backup again: what it sent is reused",
+                "session {}, which was ended,",
                 request.session
             )));
         }

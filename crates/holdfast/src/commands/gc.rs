@@ -21,8 +21,8 @@ pub(crate) struct GcArgs {
     /// Return only when the bytes are gone at every site
     #[arg(long, env = "HOLDFAST_GC_WAIT")]
     wait: bool,
-    /// First end the sessions that a former owner left open and whose agents have not come back. Should one come back after
-    /// all, its backup fails, and the next one sends again what was collected meanwhile
+    /// First end the sessions whose agents are not connected, such as those of agents that died. Should one come back after all,
+    /// its backup fails, and the next one sends again what was collected meanwhile
     #[arg(long, conflicts_with = "dry_run", env = "HOLDFAST_GC_END_SESSIONS")]
     end_sessions: bool,
     /// How large a share of dead bytes may be left, such as 5%; the least full packs are copied until no more is. Without it

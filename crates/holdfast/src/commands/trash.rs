@@ -44,7 +44,10 @@ pub(crate) async fn run(call: &Call, command: TrashCommand) -> Outcome {
     match command {
         TrashCommand::List(args) => {
             let all = admin.trash(&args.vault.vault, args.source.name()).await?;
-            snapshots::show(call, &all)?;
+            match all.is_empty() && !call.json() {
+                true => call.remark("the trash is empty"),
+                false => snapshots::show(call, &all)?,
+            }
         }
         TrashCommand::Restore(args) => {
             let (vault, source) = (&args.vault.vault, args.source.name());

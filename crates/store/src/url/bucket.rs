@@ -20,6 +20,18 @@ pub enum Dialect {
     Google,
 }
 
+/// Everything that a URL may say behind its `?`.
+pub(super) const PARAMETERS: [&str; 8] = [
+    "endpoint",
+    "region",
+    "profile",
+    "ca",
+    "key_file",
+    "upload_max",
+    "download_max",
+    "requests_max",
+];
+
 impl Dialect {
     /// The scheme of its URLs.
     fn scheme(self) -> &'static str {

@@ -83,6 +83,17 @@ fn file(rest: &str) -> Result<SiteUrl> {
     if !path.starts_with('/') {
         return Err(invalid(format!("the path {path:?} is not absolute")));
     }
+    let takes = |part: &str| {
+        let key = part.split('=').next().unwrap_or_default();
+        part.contains('=') && bucket::PARAMETERS.contains(&key)
+    };
+    if let Some((_, parameters)) = path.split_once('?')
+        && parameters.split('&').any(takes)
+    {
+        return Err(invalid(
+            "file: URLs take no parameters; they would become part of the folder's name",
+        ));
+    }
     if path.contains('\0') {
         return Err(invalid("the path holds a zero byte"));
     }
@@ -174,6 +185,9 @@ mod tests {
     fn urls_that_make_no_sense_are_refused_with_advice() {
         check_refused("/mnt/backup", "write file:/mnt/backup");
         check_refused("file:backup", "not absolute");
+        check_refused("file:/a?requests_max=16", "no parameters");
+        check_refused("file:/a?x=1&region=r", "no parameters");
+        assert!("file:/what?".parse::<SiteUrl>().is_ok());
         check_refused("file://server/backup", "host");
         check_refused("file:/", "root");
         check_refused("memory:", "not empty");

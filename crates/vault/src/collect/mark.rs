@@ -141,10 +141,11 @@ pub fn blocked_by(
             *id,
             format!(
                 "session {id} of source {} (agent {}) was open when the former owner ended and has not come back yet; \
-                 run `holdfast gc --end-sessions` if that agent is not at work any more, or wait: the session is ended by itself \
+                 run `holdfast gc --vault {} --end-sessions` if that agent is not at work any more, or wait: the session is ended by itself \
                  {} minutes after this owner opened the vault",
                 session.source,
                 session.agent,
+                state.header.name,
                 RETURN_WITHIN.as_secs() / 60
             ),
         )

@@ -17,7 +17,7 @@ pub struct CollectOptions {
     /// How large a share of dead bytes may be left in packs that stay, in per cent. None: a pack is copied once less than half of
     /// it is live.
     pub unused_percent_max: Option<u8>,
-    /// First end the sessions that former owners left open and whose agents have not come back. Not with `dry_run`.
+    /// First end the open sessions whose agents are not connected. Not with `dry_run`.
     pub end_sessions: bool,
 }
 

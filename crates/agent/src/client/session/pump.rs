@@ -258,7 +258,7 @@ impl Pump {
                 return Err(Error::Unavailable {
                     what: "the upload session".into(),
                     why: "the coordinator has ended it; run the backup again: \
-                          what was uploaded is reused"
+                          what was uploaded, and is not collected yet, is reused"
                         .into(),
                 });
             }

@@ -55,7 +55,7 @@ pub(super) async fn run(call: &Call, job: Job) -> Outcome {
             "dry run of source {}: nothing was sent",
             job.source
         ))?;
-        view.summary.text(call)?;
+        view.summary.text()?;
         output::line(format_args!(
             "  would send at most {} before compression, in {} chunks",
             output::bytes(counts.bytes_new),

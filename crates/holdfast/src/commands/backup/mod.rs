@@ -119,6 +119,12 @@ pub(crate) async fn run(call: &Call, args: BackupArgs) -> Outcome {
 
 impl Job {
     fn new(args: &BackupArgs) -> Outcome<Self> {
+        if args.wait_timeout.is_some() && args.wait != WaitFor::Protected {
+            return Err(Failure::usage(
+                "--wait-timeout says how long --wait protected may take, and nothing without it",
+                "add --wait protected, or leave out --wait-timeout",
+            ));
+        }
         let bundle = bundles::find(&args.vault.vault, args.bundle.as_deref())?;
         let source = source(args, &bundle.bundle)?;
         let what = What::new(args, &bundle.bundle, &source)?;

@@ -66,7 +66,7 @@ impl Summary {
     }
 
     /// For a person.
-    pub(super) fn text(&self, call: &Call) -> Outcome<()> {
+    pub(super) fn text(&self) -> Outcome<()> {
         output::line(format_args!(
             "  {} files ({} unchanged) in {} directories, {}; read {} in {}",
             output::count(self.files),
@@ -77,7 +77,8 @@ impl Summary {
             output::seconds(self.seconds)
         ))?;
         for problem in self.problems.iter().take(SHOWN_MAX) {
-            call.remark(format_args!("{}: {}", problem.path, problem.what));
+            // Also with --quiet: which files are not in the snapshot is no remark.
+            output::remark(false, format_args!("{}: {}", problem.path, problem.what));
         }
         if self.errors > 0 {
             let named = match self.errors > SHOWN_MAX as u64 {

@@ -270,7 +270,7 @@ fn report(
         output::name(view.source),
         view.state
     ))?;
-    summary.text(call)?;
+    summary.text()?;
     output::line(format_args!(
         "  sent {} for {} new chunks ({} before compression); {} chunks were there",
         output::bytes(view.bytes_sent),
