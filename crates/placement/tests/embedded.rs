@@ -91,6 +91,18 @@ async fn a_restart_keeps_everything_but_leases() {
 }
 
 #[tokio::test]
+async fn what_a_first_start_left_unfinished_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let unfinished = format!("placement.new-{}", std::process::id());
+    fs::write(folder.path().join(unfinished), b"half a file").unwrap();
+    drop(opened(folder.path()).await);
+    let there = fs::read_dir(folder.path()).unwrap();
+    let names: Vec<_> = there.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [FILE], "only the file itself");
+    drop(opened(folder.path()).await);
+}
+
+#[tokio::test]
 async fn a_second_opener_is_told_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let placement = opened(folder.path()).await;

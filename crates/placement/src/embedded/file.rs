@@ -5,9 +5,10 @@
 //! block; they run where the [`super::EmbeddedPlacement`] puts them.
 
 use std::any::Any;
+use std::fs;
 use std::io::ErrorKind as IoKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use holdfast_context::Context;
@@ -56,13 +57,44 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 impl File {
     /// Opens the file, or creates it, and checks every page of it.
     pub(super) fn open(path: PathBuf, context: &Context) -> Result<Self> {
-        let name = format!("placement file {}", path.display());
-        let file = Self {
-            path: Some(path),
-            name,
+        if !path.exists() {
+            Self::create(&path, context)?;
+        }
+        Self::ready(Self::at(&path, path.clone()), context)
+    }
+
+    fn at(path: &Path, lies: PathBuf) -> Self {
+        Self {
+            path: Some(lies),
+            name: format!("placement file {}", path.display()),
             database: Mutex::new(None),
+        }
+    }
+
+    /// ORDER: a new file gets its name once all of it is on the disk. One that a power cut left half made would be taken for
+    /// damage at the next start, and somebody would have to delete it. Whoever else made it meanwhile was first.
+    fn create(path: &Path, context: &Context) -> Result<()> {
+        let unfinished = path.with_extension(format!("new-{}", std::process::id()));
+        let file = Self::at(path, unfinished.clone());
+        let tidy = || match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != IoKind::NotFound => Err(error),
+            _ => Ok(()),
         };
-        Self::ready(file, context)
+        let fails =
+            |error: std::io::Error| file.error("create the file", redb::Error::Io(error).into());
+        tidy().map_err(fails)?;
+        Self::ready(Self::at(path, unfinished.clone()), context)?;
+        let named = match fs::hard_link(&unfinished, path) {
+            Err(error) if error.kind() == IoKind::AlreadyExists => Ok(()),
+            // Not every file system has links.
+            Err(_) => fs::rename(&unfinished, path),
+            Ok(()) => Ok(()),
+        };
+        named.map_err(fails)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(fails)?;
+        tidy().map_err(fails)
     }
 
     /// A file that never touches a disk.
