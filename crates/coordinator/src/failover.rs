@@ -312,7 +312,7 @@ async fn copy_beyond(
 fn apart(site: &SiteName, diverged: &Diverged) -> Error {
     match diverged {
         Diverged::Branch(at) => Error::Invalid(format!(
-            "site {site} holds records of its own from {at} on; bring it back with `holdfast failback --site {site}` first"
+            "site {site} holds records of its own from {at} on; bring it back with `holdfast failback --vault VAULT --site {site}` first"
         )),
         Diverged::Sealed(at) => Error::Fenced(format!(
             "another owner sealed the log at site {site} at {at}"

@@ -19,7 +19,6 @@ use super::Service;
 use super::convert::{self, Answer, answer, hold_id, session_id, source_name};
 use crate::error::{Error, Result, status};
 use crate::vault::collector::{Collect, Progress, Report, Work};
-use crate::vault::ending;
 use crate::vault::keeper::Expire;
 
 /// A collection that waits for a site is tried again when the condemning record stands everywhere, as far as the
@@ -271,39 +270,16 @@ impl Service {
         before.ok_or_else(|| Error::Missing(format!("hold {hold}")))
     }
 
-    async fn end_sessions(
-        &self,
-        request: &v1::CollectRequest,
-        to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
-    ) -> Result<()> {
-        if request.dry_run {
-            return Err(Error::Invalid(
-                "a dry run changes nothing, and so ends no sessions: ask for one of both".into(),
-            ));
-        }
-        let vault = self.node.reach(&request.vault).await?;
-        let _work = vault.work();
-        let ended = ending::end_without_agent(&vault, &request.who).await?;
-        let what = match ended {
-            0 => "there is no session to end: no agent left one open".into(),
-            1 => "ended 1 session whose agent was not connected".into(),
-            _ => format!("ended {ended} sessions whose agents were not connected"),
-        };
-        let message = v1::CollectProgress {
-            kind: Some(wire(Progress::Step(what))),
-        };
-        let _ = to.send(Ok(message)).await;
-        Ok(())
-    }
-
     async fn run_collection(
         &self,
         request: v1::CollectRequest,
         to: &mpsc::Sender<std::result::Result<v1::CollectProgress, Status>>,
     ) -> Result<()> {
         let unused_percent_max = request.unused_percent_max.map(percent).transpose()?;
-        if request.end_sessions {
-            self.end_sessions(&request, to).await?;
+        if request.end_sessions && request.dry_run {
+            return Err(Error::Invalid(
+                "a dry run changes nothing, and so ends no sessions: ask for one of both".into(),
+            ));
         }
         // Planned and condemned once; after that it only waits for the sites.
         let mut what = match request.dry_run {
@@ -321,6 +297,7 @@ impl Service {
             let message = Collect {
                 what,
                 unused_percent_max,
+                end_sessions: request.end_sessions,
                 who: request.who.clone(),
                 progress,
                 reply,

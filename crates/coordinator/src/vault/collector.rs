@@ -104,6 +104,8 @@ pub struct Collect {
     pub what: Work,
     /// The share of dead bytes that may be left, in per cent; see [`holdfast_policy::CollectOptions`].
     pub unused_percent_max: Option<u8>,
+    /// With [`Work::All`]: first end the sessions whose agents are not connected.
+    pub end_sessions: bool,
     /// Who asks.
     pub who: String,
     /// Told as it goes.
@@ -123,6 +125,7 @@ impl Message<Collect> for Collector {
         let Collect {
             what,
             unused_percent_max,
+            end_sessions,
             who,
             progress,
             reply,
@@ -136,6 +139,10 @@ impl Message<Collect> for Collector {
         let result = match what {
             Work::Sweep => run.sweep_all().await,
             Work::Plan => run.collect(true).await,
+            Work::All if end_sessions => match run.end_sessions().await {
+                Ok(()) => run.collect(false).await,
+                Err(error) => Err(error),
+            },
             Work::All => run.collect(false).await,
         };
         if let Err(error) = &result {
@@ -273,6 +280,17 @@ impl Run {
             self.done(report).await;
         }
         Ok(done)
+    }
+
+    /// In the collector's turn: what a salvage has open is without an agent too, and is not ended under it.
+    async fn end_sessions(&self) -> Result<()> {
+        let what = match ending::end_without_agent(&self.vault, &self.who).await? {
+            0 => "there is no session to end: no agent left one open".into(),
+            1 => "ended 1 session whose agent was not connected".into(),
+            ended => format!("ended {ended} sessions whose agents were not connected"),
+        };
+        self.tell(Progress::Step(what)).await;
+        Ok(())
     }
 
     async fn collect(&self, dry_run: bool) -> Result<bool> {

@@ -286,6 +286,7 @@ impl Keeper {
             let message = Collect {
                 what: Work::All,
                 unused_percent_max: None,
+                end_sessions: false,
                 who: "collector".into(),
                 progress,
                 reply,

@@ -267,6 +267,7 @@ impl World {
         let message = Collect {
             what: Work::All,
             unused_percent_max: None,
+            end_sessions: false,
             who: "test".into(),
             progress,
             reply,
