@@ -307,6 +307,36 @@ fn a_site_that_becomes_another_ones_place_counts_for_nothing() {
     restore_and_compare(&ground, &user, "after", "offsite");
 }
 
+/// An empty place may be a disk that is not mounted: only who names the site says otherwise.
+#[test]
+fn failback_fills_no_site_anew_that_nobody_named() {
+    let ground = Ground::new();
+    let coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = create(&ground, &coordinator);
+    let text = ground.text("tree");
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&words(&text, &["--wait", "protected"]));
+    let offsite = ground.at("offsite");
+    fs::rename(&offsite, ground.at("away")).unwrap();
+    tree::write(&ground.at("tree/file"), b"second");
+    let protected = ["--wait", "protected", "--wait-timeout", "2s"];
+    let _ = user.run(&words(&text, &protected)).expect(4);
+    let said = user.fails(1, &["failback", "--vault", "db"]);
+    assert!(
+        said.contains("--site offsite` takes it as it is now"),
+        "{said}"
+    );
+    assert!(!offsite.exists());
+
+    user.done(&["failback", "--vault", "db", "--site", "offsite"]);
+    tree::write(&ground.at("tree/file"), b"third");
+    user.done(&words(&text, &["--wait", "protected"]));
+    restore_and_compare(&ground, &user, "after", "offsite");
+}
+
 #[test]
 fn a_full_disk_under_the_coordinator() {
     let ground = Ground::new();

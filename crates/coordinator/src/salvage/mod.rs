@@ -29,6 +29,7 @@ use crate::newest::sealed_fork;
 use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
+use crate::vault::replica::holds_nothing;
 
 /// What a failback brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,15 @@ pub struct Salvaged {
     pub notes: Vec<String>,
 }
 
+/// What becomes of a member that had records and has none now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emptied {
+    /// It is filled anew: a person named it, and knows that its disk was replaced or emptied.
+    Filled,
+    /// It is refused: nobody spoke of it by name, and its disk may not be mounted.
+    Refused,
+}
+
 /// Brings a site that was left behind, or that was replaced by an empty one, back as a member that follows.
 ///
 /// A site whose log is a prefix follows by itself: there is nothing to salvage. The caller is the collector, in its turn.
@@ -48,6 +58,7 @@ pub(crate) async fn bring_back(
     node: &Arc<Node>,
     vault: &Arc<Vault>,
     name: &SiteName,
+    emptied: Emptied,
 ) -> Result<Salvaged> {
     if !vault.state().catalog.members.contains_key(name) {
         return Err(Error::Missing(format!(
@@ -58,16 +69,22 @@ pub(crate) async fn bring_back(
     if name == vault.primary.site.name() {
         return bring_back_own(node, vault).await;
     }
-    // Whoever asks for this knows that the site may be another disk, or an empty one, by now.
-    let opened = vault.sites.reopen(name).await?;
-    match bring_back_from(node, vault, name, &opened).await {
+    let opened = match emptied {
+        Emptied::Filled => vault.sites.reopen(name).await?,
+        Emptied::Refused => {
+            // What was open may be a disk that is gone.
+            vault.sites.doubt(name);
+            vault.sites.open(name).await?
+        }
+    };
+    match bring_back_from(node, vault, &opened, emptied).await {
         Err(Error::Corrupt(why)) => {
             tracing::error!(site = %name, why, "the log of the site that was left behind is damaged; what can be mended is");
             // That it holds a branch is no news here.
             if let Err(error) = repair::log(vault, &opened, None).await {
                 tracing::warn!(site = %name, %error, "its log is mended as far as it can be");
             }
-            bring_back_from(node, vault, name, &opened).await
+            bring_back_from(node, vault, &opened, emptied).await
         }
         done => done,
     }
@@ -76,15 +93,20 @@ pub(crate) async fn bring_back(
 async fn bring_back_from(
     node: &Arc<Node>,
     vault: &Arc<Vault>,
-    name: &SiteName,
     opened: &Opened,
+    emptied: Emptied,
 ) -> Result<Salvaged> {
     let left = opened.site.clone();
+    let name = left.name();
     let reader: Arc<dyn SiteReader> = left.clone();
     let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
     let state = vault.state().clone();
     if let Standing::Prefix(head) = standing(&primary, &reader, &state).await? {
         if head.is_none() {
+            let held = vault.progress_of(name);
+            if let Some(held) = held.filter(|_| emptied == Emptied::Refused) {
+                return Err(holds_nothing(vault, name, held));
+            }
             // Taken for a new member from here on, also after a restart.
             let progress = Progress {
                 replicated: None,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, status};
 use crate::failover::{self, Accepted};
 use crate::node::Slot;
 use crate::repair;
-use crate::salvage::Salvaged;
+use crate::salvage::{Emptied, Salvaged};
 use crate::vault::Vault;
 use crate::vault::collector::BringBack;
 
@@ -158,19 +158,20 @@ impl Service {
     async fn fail_back(&self, request: v1::FailbackRequest) -> Result<v1::FailbackResponse> {
         let vault = self.node.reach(&request.vault).await?;
         let _work = vault.work();
-        let names: Vec<SiteName> = match request.site.is_empty() {
-            false => vec![site_name(&request.site)?],
+        let (names, emptied): (Vec<SiteName>, _) = match request.site.is_empty() {
+            false => (vec![site_name(&request.site)?], Emptied::Filled),
             true => {
                 let primary = vault.primary.site.name();
                 let own = repair::own_branch(&vault).await?.map(|_| primary.clone());
                 let standings = vault.standings().into_iter();
                 let away = standings.filter(|(_, s)| s.diverged || !s.reachable);
-                own.into_iter().chain(away.map(|(name, _)| name)).collect()
+                let names = own.into_iter().chain(away.map(|(name, _)| name));
+                (names.collect(), Emptied::Refused)
             }
         };
         let mut response = v1::FailbackResponse::default();
         for name in &names {
-            match self.bring_back(&vault, name).await {
+            match self.bring_back(&vault, name, emptied).await {
                 Ok(salvaged) => {
                     response.snapshots_salvaged += salvaged.snapshots;
                     response.records_salvaged += salvaged.records;
@@ -221,7 +222,12 @@ impl Service {
         Ok(response)
     }
 
-    async fn bring_back(&self, vault: &Arc<Vault>, site: &SiteName) -> Result<Salvaged> {
+    async fn bring_back(
+        &self,
+        vault: &Arc<Vault>,
+        site: &SiteName,
+        emptied: Emptied,
+    ) -> Result<Salvaged> {
         let gone = || Error::Fenced("this coordinator no longer owns the vault".into());
         let collector = vault
             .collector()
@@ -230,6 +236,7 @@ impl Service {
         let message = BringBack {
             node: self.node.clone(),
             site: site.clone(),
+            emptied,
             reply,
         };
         collector.tell(message).await.map_err(|_| gone())?;

@@ -23,7 +23,7 @@ use super::{Vault, checkpoint, ending};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::repair;
-use crate::salvage::{self, Salvaged};
+use crate::salvage::{self, Emptied, Salvaged};
 
 /// See the module.
 #[derive(Debug)]
@@ -160,6 +160,8 @@ pub struct BringBack {
     pub node: Arc<Node>,
     /// The site.
     pub site: SiteName,
+    /// What becomes of it if it is empty now.
+    pub emptied: Emptied,
     /// What came back.
     pub reply: oneshot::Sender<Result<Salvaged>>,
 }
@@ -171,7 +173,7 @@ impl Message<BringBack> for Collector {
         let Some(vault) = self.vault.upgrade() else {
             return;
         };
-        let result = salvage::bring_back(&message.node, &vault, &message.site).await;
+        let result = salvage::bring_back(&message.node, &vault, &message.site, message.emptied).await;
         let _ = message.reply.send(result);
     }
 }

@@ -180,6 +180,15 @@ impl Message<Look> for Replica {
     }
 }
 
+/// What is said of a member that had records and has none now.
+pub(crate) fn holds_nothing(vault: &Vault, site: &SiteName, held: Position) -> Error {
+    Error::Unavailable(format!(
+        "site {site} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or mend its URL; if it \
+         was emptied or replaced on purpose, `holdfast failback --vault {} --site {site}` fills it anew",
+        vault.header.name
+    ))
+}
+
 impl Replica {
     async fn work(&mut self, context: &mut Context<Self, ()>) {
         let Some(vault) = self.args.vault.upgrade() else {
@@ -237,11 +246,7 @@ impl Replica {
                     replicator.beside(vault.under_way.clone());
                     let held = vault.progress_of(&self.args.site);
                     if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
-                        return Err(Error::Unavailable(format!(
-                            "site {0} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or \
-                             mend its URL; if it was emptied or replaced on purpose, `holdfast failback --vault {1} --site {0}` fills it anew",
-                            self.args.site, vault.header.name
-                        )));
+                        return Err(holds_nothing(vault, &self.args.site, held));
                     }
                     self.replicator = Some(replicator);
                     self.behind = None;

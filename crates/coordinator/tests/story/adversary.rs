@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_coordinator::failover::{self, Accepted, Plan};
+use holdfast_coordinator::salvage::{Emptied, Salvaged};
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_format::fact::{Cover, HoldPlaced, PolicySet, SessionOpened};
@@ -260,11 +261,12 @@ async fn bring_back(
     world: &World,
     vault: &Arc<Vault>,
     name: &str,
-) -> holdfast_coordinator::Result<holdfast_coordinator::salvage::Salvaged> {
+) -> holdfast_coordinator::Result<Salvaged> {
     let (reply, back) = tokio::sync::oneshot::channel();
     let message = BringBack {
         node: world.node.clone(),
         site: site(name),
+        emptied: Emptied::Filled,
         reply,
     };
     vault.collector().unwrap().tell(message).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_coordinator::Node;
 use holdfast_coordinator::failover::{self, Accepted};
-use holdfast_coordinator::salvage::Salvaged;
+use holdfast_coordinator::salvage::{Emptied, Salvaged};
 use holdfast_coordinator::vault::Vault;
 use holdfast_coordinator::vault::collector::BringBack;
 use holdfast_format::fact::{Cover, HoldPlaced};
@@ -90,14 +90,25 @@ async fn owned(node: &Arc<Node>) -> Arc<Vault> {
 }
 
 pub(crate) async fn bring_back(world: &World, vault: &Arc<Vault>, name: &str) -> Salvaged {
+    let back = ask_back(world, vault, name, Emptied::Filled).await;
+    back.unwrap()
+}
+
+async fn ask_back(
+    world: &World,
+    vault: &Arc<Vault>,
+    name: &str,
+    emptied: Emptied,
+) -> holdfast_coordinator::Result<Salvaged> {
     let (reply, back) = tokio::sync::oneshot::channel();
     let message = BringBack {
         node: world.node.clone(),
         site: site(name),
+        emptied,
         reply,
     };
     vault.collector().unwrap().tell(message).await.unwrap();
-    back.await.unwrap().unwrap()
+    back.await.unwrap()
 }
 
 /// Puts something in a site's place that no coordinator takes for a site, or for room for one.
@@ -416,6 +427,10 @@ async fn a_replaced_site_fills_up_again() {
     std::fs::remove_dir_all(folder.join("onsite")).unwrap();
     let vault = fail_over(&world, "offsite").await;
     let after = backup(&world, &vault, &[body(2, 60_000)]).await;
+    let refused = ask_back(&world, &vault, "onsite", Emptied::Refused).await;
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("holds no site"), "{why}");
+    assert!(!folder.join("onsite").exists());
     assert_eq!(
         bring_back(&world, &vault, "onsite").await,
         Salvaged::default()

@@ -65,7 +65,7 @@ impl Folder {
                 )
                 .next(format!(
                     "check that its disk is mounted, and that the URL is right; if it was replaced on purpose, \
-                     `holdfast failback --site {site}` takes it as it is now"
+                     `holdfast failback --all --site {site}` takes it as it is now"
                 )));
             }
         };
@@ -186,7 +186,7 @@ fn gone(site: &SiteName, path: &Path) -> Error {
         ),
     )
     .next(format!(
-        "mount its disk again; if it was replaced on purpose, `holdfast failback --site {site}` fills it anew (the primary: fail over first)"
+        "mount its disk again; if it was replaced on purpose, `holdfast failback --all --site {site}` fills it anew (the primary: fail over first)"
     ))
 }
 

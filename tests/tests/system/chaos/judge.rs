@@ -131,6 +131,13 @@ impl Judge<'_> {
                 return Err(told);
             }
         }
+        for site in super::plan::SITES {
+            let anew = format!("failback --vault {vault} --site {site}");
+            if named(&anew).is_some() {
+                self.person(keeper, &["failback", "--vault", vault, "--site", site]);
+                return Err(told);
+            }
+        }
         if named("holdfast failback").is_some() {
             self.person(keeper, &["failback", "--vault", vault]);
         }

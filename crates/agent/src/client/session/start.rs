@@ -26,7 +26,7 @@ use super::sealing::Sealing;
 use super::settled::Settled;
 use super::{MEMORY_BYTES, MEMORY_UNIT, SessionOptions, SessionSink};
 use crate::client::outage::Outage;
-use crate::client::status::{Reason, refused};
+use crate::client::status::{Reason, refused, sentence};
 use crate::client::{Admin, Connection};
 use crate::error::{Error, Result};
 
@@ -69,9 +69,7 @@ pub(super) async fn open(
             // The vault is being opened, or changes hands.
             Err(error @ Error::Unavailable { .. }) => {
                 outage.broke();
-                if outage.attempts().is_power_of_two() {
-                    tracing::warn!(%error, "no session is opened yet; it is tried again, for a minute");
-                }
+                say_why(&outage, &error);
                 if !outage.wait().await {
                     return Err(error);
                 }
@@ -141,6 +139,13 @@ async fn attempt(
     Ok(None)
 }
 
+/// Says why there is no session yet: soon, then ever more rarely.
+fn say_why(outage: &Outage, why: &dyn std::fmt::Display) {
+    if outage.attempts().is_power_of_two() {
+        tracing::warn!(%why, "no session is opened yet; it is tried again, for a minute");
+    }
+}
+
 /// Has the coordinator open the session, for as long as it says that it may soon.
 pub(super) async fn agree(
     dial: &dyn Dial,
@@ -169,6 +174,7 @@ pub(super) async fn agree(
         if !reason.may_pass() {
             return Err(refused("the upload session", &status));
         }
+        say_why(outage, &sentence(&status));
         let goes_elsewhere = dial.turn(&status).await;
         if !outage.wait_unless(goes_elsewhere).await {
             return Err(refused("the upload session", &status));
