@@ -18,6 +18,7 @@ use kameo::actor::{ActorRef, WeakActorRef};
 use kameo::error::{ActorStopReason, Infallible};
 use kameo::message::{Context, Message};
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Vault;
 use crate::error::Error;
@@ -83,6 +84,8 @@ pub struct Replica {
     replicator: Option<Replicator>,
     pause: Duration,
     feeder: Option<tokio::task::JoinHandle<()>>,
+    /// When it goes on by itself. One at a time, so that a member that fails is tried again at its pauses only.
+    again: Option<AbortOnDropHandle<()>>,
     /// Records that the member lacked when the primary's head was where the second part says. Counted once, by listing,
     /// and kept up to date from then on.
     behind: Option<(u64, Position)>,
@@ -90,8 +93,11 @@ pub struct Replica {
     whole_from: Option<Position>,
 }
 
-/// There may be something to copy.
+/// Time to go on.
 struct Work;
+
+/// The primary's head moved: there is something to copy.
+struct Moved;
 
 /// There was nothing to copy for a while.
 struct Look;
@@ -101,7 +107,7 @@ impl Actor for Replica {
     type Error = Infallible;
 
     async fn on_start(args: ReplicaArgs, this: ActorRef<Self>) -> Result<Self, Infallible> {
-        // Turns every move of the primary's head into a nudge; a nudge more or less does not matter.
+        // Turns every move of the primary's head into a message; one more or less does not matter.
         let feeder = args.vault.upgrade().map(|vault| {
             let mut head = vault.head.clone();
             let context = vault.context.clone();
@@ -112,7 +118,7 @@ impl Actor for Replica {
                     let Some(replica) = this.upgrade() else {
                         return;
                     };
-                    if replica.tell(Work).await.is_err() {
+                    if replica.tell(Moved).await.is_err() {
                         return;
                     }
                     drop(replica);
@@ -140,6 +146,7 @@ impl Actor for Replica {
             replicator: None,
             pause: PAUSE_MIN,
             feeder,
+            again: None,
             behind: None,
             whole_from: None,
         })
@@ -165,6 +172,17 @@ impl Message<Work> for Replica {
     }
 }
 
+impl Message<Moved> for Replica {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Moved, context: &mut Context<Self, ()>) {
+        // It goes on by itself, after the pause that it takes, and finds what is new then.
+        if self.again.is_none() {
+            self.work(context).await;
+        }
+    }
+}
+
 impl Message<Look> for Replica {
     type Reply = ();
 
@@ -183,14 +201,15 @@ impl Message<Look> for Replica {
 /// What is said of a member that had records and has none now.
 pub(crate) fn holds_nothing(vault: &Vault, site: &SiteName, held: Position) -> Error {
     Error::Unavailable(format!(
-        "site {site} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or mend its URL; if it \
-         was emptied or replaced on purpose, `holdfast failback --vault {} --site {site}` fills it anew",
+        "site {site} holds nothing of this vault, although it had its records up to {held}. Mount its disk, or mend its URL, or, if \
+         it was emptied or replaced on purpose, have it filled anew with `holdfast failback --vault {} --site {site}`",
         vault.header.name
     ))
 }
 
 impl Replica {
     async fn work(&mut self, context: &mut Context<Self, ()>) {
+        self.again = None;
         let Some(vault) = self.args.vault.upgrade() else {
             context.actor_ref().kill();
             return;
@@ -219,13 +238,14 @@ impl Replica {
         };
         if let Some(pause) = again {
             let this = context.actor_ref().downgrade();
-            vault.context.spawn(async move {
+            let going = vault.context.spawn(async move {
                 tokio::time::sleep(pause).await;
                 if let Some(this) = this.upgrade() {
-                    // A full mailbox holds a nudge already.
-                    let _ = this.tell(Work).try_send();
+                    // An actor that ended has nothing to go on with.
+                    let _ = this.tell(Work).await;
                 }
             });
+            self.again = Some(AbortOnDropHandle::new(going));
         }
     }
 
