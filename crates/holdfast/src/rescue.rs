@@ -9,7 +9,7 @@ use holdfast_agent::ChunkSource;
 use holdfast_agent::client::SnapshotInfo;
 use holdfast_agent::direct::DirectVault;
 use holdfast_format::{Identity, ScopeKeys, SiteName};
-use holdfast_store::SiteOptions;
+use holdfast_store::{SiteOptions, SiteUrl};
 use holdfast_vault::log::reader::list_vaults;
 
 use crate::args::{IdentityArgs, SnapshotName, choose};
@@ -32,7 +32,7 @@ pub(crate) enum RescueCommand {
 #[derive(Debug, Args)]
 pub(crate) struct SiteArgs {
     /// The site's URL: file:/PATH, s3://BUCKET/PREFIX?endpoint=…&region=…&profile=…, az:// or gs://
-    #[arg(long, value_name = "URL", env = "HOLDFAST_RESCUE_SITE")]
+    #[arg(long, value_name = "URL", env = "HOLDFAST_RESCUE_SITE", value_parser = site_url)]
     pub(crate) site: String,
     /// Which vault, by name or id, where several lie there; the identity's own by default
     #[arg(long, value_name = "VAULT")]
@@ -79,6 +79,14 @@ impl Rescued {
             self.vault.scope_keys(&snapshot.scope),
             self.vault.source(&snapshot.scope),
         )
+    }
+}
+
+/// One that can never be a site is a usage error.
+fn site_url(text: &str) -> Result<String, String> {
+    match text.parse::<SiteUrl>() {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

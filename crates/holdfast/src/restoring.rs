@@ -130,14 +130,14 @@ pub(crate) fn show(call: &Call, progress: &Arc<RestoreProgress>) -> Progress {
         let found = get(&progress.bytes_found);
         let expected = get(&progress.bytes_expected).max(found);
         let is_known = progress.all_found.load(Ordering::Relaxed) || expected > found;
-        let files = output::count(get(&progress.entries_done));
+        let files = output::counted(get(&progress.entries_done), "file");
         let problems = get(&progress.problems);
         Reading {
             done: get(&progress.bytes_done),
             total: is_known.then_some(expected),
             note: match problems {
-                0 => format!("{files} files"),
-                n => format!("{files} files, {n} problems"),
+                0 => files,
+                n => format!("{files}, {}", output::counted(n, "problem")),
             },
         }
     })
@@ -165,10 +165,10 @@ fn text(call: &Call, view: &View<'_>) -> Outcome<()> {
         view.target
     ))?;
     output::line(format_args!(
-        "  {} files, {} directories, {} others; {} written, {} kept, in {}",
-        output::count(result.files),
-        output::count(result.directories),
-        output::count(result.others),
+        "  {}, {}, {}; {} written, {} kept, in {}",
+        output::counted(result.files, "file"),
+        output::counted(result.directories, "directory"),
+        output::counted(result.others, "other"),
         output::bytes(result.bytes_written),
         output::bytes(result.bytes_kept),
         output::seconds(view.seconds),
@@ -180,9 +180,9 @@ fn text(call: &Call, view: &View<'_>) -> Outcome<()> {
         ))?;
     }
     for note in &result.notes {
-        let count = output::count(note.count);
+        let count = output::counted(note.count, "entry");
         call.remark(format_args!(
-            "{}: {count} entries, the first is {}",
+            "{}: {count}, the first is {}",
             note.what, note.path
         ));
     }

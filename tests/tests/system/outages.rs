@@ -326,7 +326,7 @@ fn failback_fills_no_site_anew_that_nobody_named() {
     let _ = user.run(&words(&text, &protected)).expect(4);
     let said = user.fails(1, &["failback", "--vault", "db"]);
     assert!(
-        said.contains("--site offsite` takes it as it is now"),
+        said.contains("filled anew with `holdfast failback --all --site offsite`"),
         "{said}"
     );
     assert!(!offsite.exists());

@@ -17,6 +17,9 @@ use crate::newest::sealed_fork;
 use crate::node::{Node, Slot};
 use crate::vault::Vault;
 
+/// So many of the snapshots that would be left behind are named.
+const SNAPSHOTS_NAMED: usize = 5;
+
 /// What a failover would do.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -306,6 +309,24 @@ struct Lag {
     lag_millis: Option<i64>,
 }
 
+/// The snapshots that one state has and another lacks, for people.
+fn lacking(state: &State, there: &State) -> String {
+    let here = state.catalog.snapshots.keys();
+    let lacking: Vec<_> = here
+        .filter(|id| !there.catalog.snapshots.contains_key(*id))
+        .collect();
+    let named: Vec<String> = (lacking.iter().take(SNAPSHOTS_NAMED))
+        .map(ToString::to_string)
+        .collect();
+    let named = named.join(", ");
+    match lacking.len() {
+        0 => "no snapshot".into(),
+        1 => format!("snapshot {named}"),
+        all if all <= SNAPSHOTS_NAMED => format!("snapshots {named}"),
+        all => format!("snapshots {named} and {} more", all - SNAPSHOTS_NAMED),
+    }
+}
+
 /// What the owner acknowledged and the target lacks.
 fn last_known(vault: &Vault, there: &State) -> Lag {
     let state = vault.state();
@@ -320,12 +341,16 @@ fn last_known(vault: &Vault, there: &State) -> Lag {
     let seconds = lag_millis / 1000;
     let records = match (state.chain.head, there.chain.head) {
         (Some(here), Some(there)) if here.epoch == there.epoch => {
-            format!("{} records", here.slot.0.saturating_sub(there.slot.0))
+            match here.slot.0.saturating_sub(there.slot.0) {
+                1 => "1 record".into(),
+                records => format!("{records} records"),
+            }
         }
         _ => "records of more than one epoch".into(),
     };
+    let snapshots = lacking(&state, there);
     Lag {
-        left_behind: format!("{records}, {seconds} s of changes, as last known"),
+        left_behind: format!("{records}, {seconds} s of changes, {snapshots}, as last known"),
         loses_nothing: false,
         // Something is, be it of one moment.
         lag_millis: Some(lag_millis.max(1)),

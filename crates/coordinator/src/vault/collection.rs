@@ -129,6 +129,11 @@ impl Run {
             snapshots: marked.leaving.len() as u64,
             chunks: state.index.live().saturating_sub(marked.reached.len()),
             packs_condemned: planned.condemn.len() as u64,
+            packs_merged: planned
+                .merge
+                .iter()
+                .map(|group| group.packs.len() as u64)
+                .sum(),
             live_chunks: marked.reached.len(),
             blocked,
             ..Report::default()

@@ -56,6 +56,8 @@ pub struct Report {
     pub packs_condemned: u64,
     /// Packs whose live frames are copied first.
     pub packs_rewritten: u64,
+    /// Of those, packs that are only small, and become fewer.
+    pub packs_merged: u64,
     /// Bytes copied for that.
     pub copied_bytes: u64,
     /// Bytes that it frees at each member.
@@ -173,7 +175,8 @@ impl Message<BringBack> for Collector {
         let Some(vault) = self.vault.upgrade() else {
             return;
         };
-        let result = salvage::bring_back(&message.node, &vault, &message.site, message.emptied).await;
+        let result =
+            salvage::bring_back(&message.node, &vault, &message.site, message.emptied).await;
         let _ = message.reply.send(result);
     }
 }

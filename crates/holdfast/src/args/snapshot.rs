@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use holdfast_agent::client::SnapshotInfo;
+use holdfast_agent::client::{SnapshotInfo, SnapshotState};
 
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -87,16 +87,22 @@ pub(crate) fn choose<'a>(
     }
 }
 
-/// Several of them, each once.
+/// Several of `all`, each once. One of the vault's other list, the trash or what is not in it, is refused by name.
 pub(crate) fn choose_many<'a>(
     all: &'a [SnapshotInfo],
+    other: &[SnapshotInfo],
     names: &[SnapshotName],
     source: Option<&str>,
 ) -> Outcome<Vec<&'a SnapshotInfo>> {
     let mut seen = BTreeSet::new();
     let mut chosen = Vec::new();
     for name in names {
-        let info = choose(all, name, source)?;
+        let info = choose(all, name, source).map_err(|missing| {
+            match (name, choose(other, name, source)) {
+                (SnapshotName::Prefix(_), Ok(info)) => in_other_list(info),
+                _ => missing,
+            }
+        })?;
         if seen.insert(info.id) {
             chosen.push(info);
         }
@@ -127,10 +133,23 @@ fn of(source: Option<&str>) -> String {
     source.map_or_else(String::new, |source| format!(" of source {source}"))
 }
 
+fn in_other_list(info: &SnapshotInfo) -> Failure {
+    match info.state {
+        SnapshotState::Trash => Failure::with_advice(
+            format!("snapshot {} is in the trash already", info.id),
+            "`holdfast trash restore` takes it out, `holdfast forget --purge` has it leave the trash at once",
+        ),
+        _ => Failure::with_advice(
+            format!("snapshot {} is not in the trash", info.id),
+            "there is nothing to do: `holdfast snapshots` lists it",
+        ),
+    }
+}
+
 fn missing(what: String) -> Failure {
     Failure::with_advice(
         what,
-        "see `holdfast snapshots`, or `holdfast trash list`, for what there is",
+        "see what there is with `holdfast snapshots`, `holdfast trash list` or, at a site itself, `holdfast rescue ls`",
     )
 }
 
@@ -148,7 +167,6 @@ fn list(fitting: &[&SnapshotInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_agent::client::SnapshotState;
     use holdfast_format::{ChunkId, SnapshotId};
 
     use super::*;
@@ -208,6 +226,23 @@ mod tests {
         check("aaaa", None, Err("aaaa1000"));
         check("dddd", None, Err("holdfast snapshots"));
         check("cccc", Some("web"), Err("of source web"));
+    }
+
+    #[test]
+    fn one_of_the_other_list_is_refused_by_name() {
+        let mut trashed = info("dddd", "web", 1);
+        trashed.state = SnapshotState::Trash;
+        let (live, trash) = ([info("aaaa", "web", 5)], [trashed]);
+        let refused = |all: &[SnapshotInfo], other: &[SnapshotInfo], name: &str| {
+            let names = [name.parse().unwrap()];
+            let chosen = choose_many(all, other, &names, None);
+            chosen.unwrap_err().to_string()
+        };
+        assert!(refused(&live, &trash, "dddd").contains("is in the trash already"));
+        assert!(refused(&trash, &live, "aaaa").contains("is not in the trash"));
+        assert!(refused(&trash, &live, "eeee").contains("has an id that begins"));
+        let names = ["aaaa".parse().unwrap(), "aaaa".parse().unwrap()];
+        assert_eq!(choose_many(&live, &trash, &names, None).unwrap().len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::args::{InVault, OfSource, SnapshotName, choose_many};
-use crate::call::{self, Call};
+use crate::call::Call;
 use crate::commands::snapshots;
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -30,8 +30,13 @@ pub(crate) struct ForgetArgs {
 pub(crate) async fn run(call: &Call, args: ForgetArgs) -> Outcome {
     let admin = call.admin().await?;
     let vault = &args.vault.vault;
-    let all = call::snapshots(&admin, vault, args.source.name(), args.purge).await?;
-    let chosen = choose_many(&all, &args.snapshots, args.source.name())?;
+    let source = args.source.name();
+    let mut all = admin.snapshots(vault, source).await?;
+    let mut trash = admin.trash(vault, source).await?;
+    if args.purge {
+        all.append(&mut trash);
+    }
+    let chosen = choose_many(&all, &trash, &args.snapshots, source)?;
     let ids: Vec<_> = chosen.iter().map(|info| info.id).collect();
     let forgotten = admin
         .forget(vault, &ids, &args.why, args.purge, &call.who())

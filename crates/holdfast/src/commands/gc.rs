@@ -54,6 +54,7 @@ struct PlanView {
     chunks: u64,
     packs_condemned: u64,
     packs_rewritten: u64,
+    packs_merged: u64,
     copied_bytes: u64,
     freed_bytes: u64,
     live_chunks: u64,
@@ -83,16 +84,26 @@ pub(crate) async fn run(call: &Call, args: GcArgs) -> Outcome {
         dry_run: args.dry_run,
         ..Report::default()
     };
-    while let Some(step) = steps.next().await? {
-        take(call, step, &mut report)?;
+    loop {
+        match steps.next().await {
+            Ok(Some(step)) => take(call, step, &mut report)?,
+            Ok(None) => break,
+            Err(error) => {
+                // The plan says what stands in the way, also to a script.
+                if call.json() && report.plan.is_some() {
+                    output::json(&report)?;
+                }
+                return Err(error.into());
+            }
+        }
     }
     if call.json() {
         output::json(&report)?;
     } else if report.done && !args.dry_run {
         output::line(format_args!(
-            "freed {} at each site, {} packs",
+            "freed {} at each site, {}",
             output::bytes(report.freed_bytes),
-            output::count(report.packs)
+            output::counted(report.packs, "pack")
         ))?;
     }
     Ok(Exit::Done)
@@ -131,13 +142,20 @@ fn take(call: &Call, step: CollectStep, report: &mut Report) -> Outcome<()> {
 
 fn show(plan: &CollectPlan) -> Outcome<()> {
     output::line(format_args!(
-        "leaving the trash: {}; given up: {} and {}, {} of these packs copied first ({})",
+        "leaving the trash: {}; given up: {} and {}",
         output::counted(plan.snapshots, "snapshot"),
         output::counted(plan.chunks, "chunk"),
         output::counted(plan.packs_condemned, "pack"),
-        output::count(plan.packs_rewritten),
-        output::bytes(plan.copied_bytes),
     ))?;
+    if plan.packs_rewritten > 0 {
+        output::line(format_args!(
+            "copied first: {} of {} of these packs: {} that hold dead bytes, {} that are small and become fewer",
+            output::bytes(plan.copied_bytes),
+            output::count(plan.packs_rewritten),
+            output::count(plan.packs_rewritten.saturating_sub(plan.packs_merged)),
+            output::count(plan.packs_merged),
+        ))?;
+    }
     output::line(format_args!(
         "freed at each site: {}; staying: {}",
         output::bytes(plan.freed_bytes),
@@ -155,6 +173,7 @@ fn view(plan: CollectPlan) -> PlanView {
         chunks: plan.chunks,
         packs_condemned: plan.packs_condemned,
         packs_rewritten: plan.packs_rewritten,
+        packs_merged: plan.packs_merged,
         copied_bytes: plan.copied_bytes,
         freed_bytes: plan.freed_bytes,
         live_chunks: plan.live_chunks,

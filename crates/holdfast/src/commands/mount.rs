@@ -104,9 +104,9 @@ async fn look(
     };
     let mounted = mount(&call.context, source, what, &options).await?;
     output::line(format_args!(
-        "{} snapshots are mounted on {}; unmount it or press Ctrl-C to end",
-        chosen.len(),
-        args.dir.display()
+        "mounted on {}: {}; unmount it or press Ctrl-C to end",
+        args.dir.display(),
+        output::counted(chosen.len() as u64, "snapshot")
     ))?;
     mounted.wait(call.cancel.clone()).await?;
     Ok(Exit::Done)

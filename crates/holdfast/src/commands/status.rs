@@ -52,12 +52,12 @@ pub(crate) async fn run(call: &Call) -> Outcome {
     let up = status.now_millis.saturating_sub(status.started_millis);
     let up = Duration::from_millis(u64::try_from(up).unwrap_or(0));
     output::line(format_args!(
-        "coordinator {} ({}), up {}, placement {}, {} vaults",
+        "coordinator {} ({}), up {}, placement {}, {}",
         output::name(&status.coordinator),
         status.version,
         output::duration(up),
         status.placement,
-        status.vaults.len()
+        output::counted(status.vaults.len() as u64, "vault")
     ))?;
     if !status.placement_trouble.is_empty() {
         output::line(format_args!(

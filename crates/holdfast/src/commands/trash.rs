@@ -52,7 +52,8 @@ pub(crate) async fn run(call: &Call, command: TrashCommand) -> Outcome {
         TrashCommand::Restore(args) => {
             let (vault, source) = (&args.vault.vault, args.source.name());
             let all = admin.trash(vault, source).await?;
-            let chosen = choose_many(&all, &args.snapshots, source)?;
+            let other = admin.snapshots(vault, source).await?;
+            let chosen = choose_many(&all, &other, &args.snapshots, source)?;
             let ids: Vec<_> = chosen.iter().map(|info| info.id).collect();
             let recovered = admin.recover(vault, &ids, &call.who()).await?;
             snapshots::show(call, &recovered)?;

@@ -313,8 +313,8 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
         "looked at"
     };
     output::line(format_args!(
-        "{} objects {how}, {}",
-        output::count(report.objects),
+        "{} {how}, {}",
+        output::counted(report.objects, "object"),
         output::bytes(report.bytes)
     ))?;
     if report.chunks_opened > 0 {

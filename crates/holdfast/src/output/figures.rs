@@ -39,11 +39,12 @@ pub(crate) fn count(count: u64) -> String {
     text
 }
 
-/// `1 finding`, `2 findings`.
+/// `1 finding`, `2 findings`; `1 entry`, `2 entries`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{} {noun}s", count(number)),
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{} {stem}ies", count(number)),
+        (_, None) => format!("{} {noun}s", count(number)),
     }
 }
 

@@ -64,8 +64,8 @@ impl Folder {
                     format!("the folder {} holds no site", path.display()),
                 )
                 .next(format!(
-                    "check that its disk is mounted, and that the URL is right; if it was replaced on purpose, \
-                     `holdfast failback --all --site {site}` takes it as it is now"
+                    "check that its disk is mounted, and that the URL is right, or, if it was replaced on purpose, have it filled \
+                     anew with `holdfast failback --all --site {site}`"
                 )));
             }
         };
@@ -186,7 +186,8 @@ fn gone(site: &SiteName, path: &Path) -> Error {
         ),
     )
     .next(format!(
-        "mount its disk again; if it was replaced on purpose, `holdfast failback --all --site {site}` fills it anew (the primary: fail over first)"
+        "mount its disk again, or, if it was replaced on purpose, have it filled anew with `holdfast failback --all --site {site}` \
+         (the primary: fail over first)"
     ))
 }
 

@@ -32,6 +32,8 @@ pub struct CollectPlan {
     pub packs_condemned: u64,
     /// Of these, packs whose live frames are copied first.
     pub packs_rewritten: u64,
+    /// Of those, packs that are only small, and become fewer.
+    pub packs_merged: u64,
     /// Bytes that are copied for it.
     pub copied_bytes: u64,
     /// Bytes that it frees at each member.
@@ -97,6 +99,7 @@ fn read(kind: v1::collect_progress::Kind) -> CollectStep {
             chunks: plan.chunks,
             packs_condemned: plan.packs_condemned,
             packs_rewritten: plan.packs_rewritten,
+            packs_merged: plan.packs_merged,
             copied_bytes: plan.copied_bytes,
             freed_bytes: plan.freed_bytes,
             live_chunks: plan.live_chunks,

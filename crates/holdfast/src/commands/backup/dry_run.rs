@@ -57,9 +57,9 @@ pub(super) async fn run(call: &Call, job: Job) -> Outcome {
         ))?;
         view.summary.text()?;
         output::line(format_args!(
-            "  would send at most {} before compression, in {} chunks",
+            "  would send at most {} before compression, in {}",
             output::bytes(counts.bytes_new),
-            output::count(counts.chunks_new)
+            output::counted(counts.chunks_new, "chunk")
         ))?;
     }
     Ok(match summary.errors {

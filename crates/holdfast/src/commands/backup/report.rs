@@ -68,10 +68,10 @@ impl Summary {
     /// For a person.
     pub(super) fn text(&self) -> Outcome<()> {
         output::line(format_args!(
-            "  {} files ({} unchanged) in {} directories, {}; read {} in {}",
-            output::count(self.files),
+            "  {} ({} unchanged) in {}, {}; read {} in {}",
+            output::counted(self.files, "file"),
             output::count(self.unchanged_files),
-            output::count(self.directories),
+            output::counted(self.directories, "directory"),
             output::bytes(self.bytes),
             output::bytes(self.bytes_read),
             output::seconds(self.seconds)
@@ -103,7 +103,7 @@ pub(crate) fn show_progress(
     let progress = Arc::clone(progress);
     output::Progress::show(&call.context, call.quiet(), move || {
         let now = progress.snapshot();
-        let mut note = format!("{} files", output::count(now.files));
+        let mut note = output::counted(now.files, "file");
         if let Some(session) = &session {
             let figures = session.figures();
             note.push_str(&format!(", sent {}", output::bytes(figures.bytes_sent)));
@@ -112,7 +112,7 @@ pub(crate) fn show_progress(
             }
         }
         if now.problems > 0 {
-            note.push_str(&format!(", {} problems", now.problems));
+            note.push_str(&format!(", {}", output::counted(now.problems, "problem")));
         }
         Reading {
             done: now.bytes_done.max(if now.bytes_total == 0 {

@@ -117,8 +117,8 @@ async fn again(
             return Err(lost(missing));
         }
         call.remark(format_args!(
-            "{} chunks were collected meanwhile; reading everything again",
-            missing.len()
+            "collected meanwhile: {}; reading everything again",
+            output::counted(missing.len() as u64, "chunk")
         ));
         let second = open(call, args, job, connection).await?;
         match attempt(call, args, job, &second).await? {
@@ -165,8 +165,8 @@ async fn attempt(
 fn lost(missing: &[ChunkId]) -> Failure {
     Failure::with_advice(
         format!(
-            "the snapshot was not committed: {} chunks that it refers to were collected meanwhile",
-            missing.len()
+            "the snapshot was not committed: of what it refers to, {} went in a collection meanwhile",
+            output::counted(missing.len() as u64, "chunk")
         ),
         "run the backup again: what was uploaded is reused",
     )
@@ -272,10 +272,10 @@ fn report(
     ))?;
     summary.text()?;
     output::line(format_args!(
-        "  sent {} for {} new chunks ({} before compression); {} chunks were there",
+        "  sent {} for {} ({} before compression); {} there before",
         output::bytes(view.bytes_sent),
-        output::count(view.chunks_new),
+        output::counted(view.chunks_new, "new chunk"),
         output::bytes(view.bytes_new),
-        output::count(view.chunks_reused)
+        output::counted(view.chunks_reused, "chunk")
     ))
 }

@@ -201,8 +201,9 @@ fn show(call: &Call, view: &View) -> Outcome<()> {
         }
         for day in &source.simulation.freed {
             output::line(format_args!(
-                "  on {} the trash ends for {} snapshots",
-                day.day, day.snapshots
+                "  on {} the trash ends for {}",
+                day.day,
+                output::counted(day.snapshots as u64, "snapshot")
             ))?;
         }
     }

@@ -75,10 +75,10 @@ pub(crate) async fn run(call: &Call, args: AttachArgs) -> Outcome {
         return Ok(Exit::Done);
     }
     output::line(format_args!(
-        "took over vault {} ({}) from {site}; {} snapshots",
+        "took over vault {} ({}) from {site}; {}",
         info.name,
         info.id,
-        output::count(info.snapshots)
+        output::counted(info.snapshots, "snapshot")
     ))?;
     if let Some(bundle) = bundle {
         output::line(format_args!("  bundle    {bundle}"))?;
