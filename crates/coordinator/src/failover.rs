@@ -9,7 +9,7 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_format::{Position, SiteName, VaultId};
+use holdfast_format::{Position, SiteName, VaultId, VaultName};
 use holdfast_store::{Site, SiteReader};
 use holdfast_vault::log::claim::{Sealing, seal};
 use holdfast_vault::log::takeover::Claimant;
@@ -24,7 +24,7 @@ use crate::epochs::Before;
 use crate::error::{Error, Result};
 use crate::node::{Node, Slot};
 use crate::taking::Take;
-use crate::vault::Vault;
+use crate::vault::{Vault, read};
 
 /// How long a site is given to answer a first question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -196,7 +196,7 @@ async fn seal_and_drain(
         // Before anything is sealed: a target that has diverged could not take what the seal closes.
         let there: Arc<dyn SiteReader> = target.clone();
         if let Standing::Diverged(diverged) = standing(&reader, &there, &state).await? {
-            return Err(apart(target.name(), &diverged));
+            return Err(apart(&slot.header.name, target.name(), &diverged));
         }
         if !Guard::SealBeforeDrain.stands() {
             drain(node, state.clone(), source.clone(), target.clone()).await?;
@@ -298,21 +298,23 @@ async fn copy_beyond(
 ) -> Result<()> {
     // Not the vault's own: what its agents have stuck in memory must not keep a failover waiting.
     let budget = Budget::of(DRAIN_BYTES_MAX);
+    let vault = read(&shared).header.name.clone();
+    let apart = |diverged: &Diverged| apart(&vault, target.name(), diverged);
     let started = Replicator::start(source, target.clone(), shared, budget).await?;
-    let mut replicator = started.map_err(|diverged| apart(target.name(), &diverged))?;
+    let mut replicator = started.map_err(|diverged| apart(&diverged))?;
     loop {
         match replicator.step(None).await? {
             Ok(Step::Copied(_)) => {}
             Ok(Step::Level) => return Ok(()),
-            Err(diverged) => return Err(apart(target.name(), &diverged)),
+            Err(diverged) => return Err(apart(&diverged)),
         }
     }
 }
 
-fn apart(site: &SiteName, diverged: &Diverged) -> Error {
+fn apart(vault: &VaultName, site: &SiteName, diverged: &Diverged) -> Error {
     match diverged {
         Diverged::Branch(at) => Error::Invalid(format!(
-            "site {site} holds records of its own from {at} on; bring it back with `holdfast failback --vault VAULT --site {site}` first"
+            "site {site} holds records of its own from {at} on; bring it back with `holdfast failback --vault {vault} --site {site}` first"
         )),
         Diverged::Sealed(at) => Error::Fenced(format!(
             "another owner sealed the log at site {site} at {at}"

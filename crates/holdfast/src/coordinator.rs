@@ -12,6 +12,7 @@ use holdfast_agent::client::Endpoint;
 use holdfast_context::Context;
 use holdfast_coordinator::metrics;
 use holdfast_coordinator::serve::{Address, Listener, Tls, serve};
+use holdfast_coordinator::sites::Sites;
 use holdfast_coordinator::{Node, Options};
 use holdfast_format::{SecretKey, SiteName};
 use holdfast_store::{ByUrl, SiteOptions, SiteUrl};
@@ -372,38 +373,29 @@ async fn check_all(call: &Call, settings: &Settings) -> Outcome<Exit> {
         .map_err(no_placement)?;
     placement.coordinators().await.map_err(no_placement)?;
     let mut bad = 0;
-    let mut places = Vec::new();
+    let sites = Sites::new(Arc::new(ByUrl {
+        context: call.context.clone(),
+        options: SiteOptions::default(),
+    }));
+    let mut before = Vec::new();
     for site in &settings.sites {
-        let opened = holdfast_store::open_for_writing(
-            &call.context,
-            site.name.clone(),
-            &site.url,
-            &SiteOptions::default(),
-        )
-        .await;
-        match opened {
-            Ok(opened) => {
-                let place = opened.site.place();
-                match places.iter().find(|(_, other)| *other == place) {
-                    None => output::remark(call.quiet(), format_args!("site {}: fine", site.name)),
-                    Some((other, _)) => {
-                        bad += 1;
-                        let what = format_args!(
-                            "site {}: it is the same place as site {other}: what is written to both would be there once. Give \
-                             each site a place of its own",
-                            site.name
-                        );
-                        output::remark(false, Failure::new(what).text());
-                    }
-                }
-                places.push((&site.name, place));
-            }
-            Err(error) => {
+        let name = &site.name;
+        sites.add(name.clone(), &site.url).map_err(Failure::new)?;
+        let trouble = match sites.open(name).await {
+            Ok(opened) => match sites.must_stand_apart(name, &opened, &before) {
+                Ok(()) => None,
+                Err(error) => Some(Failure::new(error)),
+            },
+            Err(error) => Some(Failure::new(format_args!("site {name}: {error}"))),
+        };
+        match trouble {
+            None => output::remark(call.quiet(), format_args!("site {name}: fine")),
+            Some(failure) => {
                 bad += 1;
-                let failure = Failure::new(format_args!("site {}: {error}", site.name));
                 output::remark(false, failure.text());
             }
         }
+        before.push(name.clone());
     }
     match bad {
         0 => Ok(Exit::Done),

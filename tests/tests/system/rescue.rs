@@ -97,9 +97,9 @@ fn what_is_wrong_is_said(ground: &Ground, user: &Client, site: &str) {
     let nowhere = format!("file:{}", ground.text("nowhere"));
     let said = user.fails(1, &["rescue", "ls", "--site", &nowhere]);
     assert!(said.contains("nowhere"), "{said}");
-    let said = user.fails(1, &["rescue", "ls", "--site", "ftp://host/x"]);
+    let said = user.fails(2, &["rescue", "ls", "--site", "ftp://host/x"]);
     assert!(said.contains("file:/"), "{said}");
-    user.fails(1, &["rescue", "ls", "--site", &ground.text("onsite")]);
+    user.fails(2, &["rescue", "ls", "--site", &ground.text("onsite")]);
 
     // A vault and a snapshot that are not there.
     let said = user.fails(1, &["rescue", "ls", "--site", site, "--vault", "other"]);

@@ -7,6 +7,7 @@ pub mod collector;
 pub mod ending;
 pub mod herald;
 pub mod keeper;
+mod own_branch;
 mod protection;
 pub mod reading;
 pub mod replica;
@@ -36,6 +37,7 @@ use crate::sites::Sites;
 use clock::Clock;
 use collector::Collector;
 use keeper::Keeper;
+use own_branch::OwnBranch;
 use replica::{Replica, ReplicaArgs, Standing};
 use writer::{LogWriter, Propose, ProposeError};
 
@@ -108,15 +110,6 @@ pub struct Vault {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Work(#[expect(dead_code, reason = "counted")] Arc<()>);
-
-/// Whether the primary's own log holds a branch that was closed and never brought back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OwnBranch {
-    NotLookedAt,
-    /// And there will be none while this ownership lasts: branches are closed at other members only.
-    None,
-    From(Position),
-}
 
 impl Vault {
     /// Starts the actors of a vault that was just taken over. `progress` is how far members had come before.
@@ -341,36 +334,6 @@ impl Vault {
         }))
     }
 
-    /// Where the primary's own log holds a branch that was not brought back, if it does: a failover left the site behind, and
-    /// another made it the primary again before its failback had ended.
-    pub(crate) async fn look_for_own_branch(&self) -> Result<Option<Position>> {
-        let own = || {
-            self.own_branch
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if *own() == OwnBranch::None {
-            return Ok(None);
-        }
-        // Without another member nothing is ever left behind.
-        if self.state().catalog.members.len() <= 1 {
-            return Ok(None);
-        }
-        let reader: Arc<dyn SiteReader> = self.primary.site.clone();
-        let log = LogReader::new(reader, self.header.vault);
-        let closed = log.closed_branches().await?;
-        let at = {
-            let (state, site) = (self.state(), self.primary.site.name());
-            let is_back = |at: &Position| {
-                let mut back = state.catalog.salvaged.iter();
-                back.any(|s| s.site == *site && s.from == *at)
-            };
-            closed.into_iter().find(|at| !is_back(at))
-        };
-        *own() = at.map_or(OwnBranch::None, OwnBranch::From);
-        Ok(at)
-    }
-
     /// Why the primary takes nothing now or does not answer, and what helps; empty when it does.
     pub fn primary_trouble(&self) -> String {
         let why = self.primary_trouble.get();
@@ -386,23 +349,6 @@ impl Vault {
                 self.header.name
             ),
             None => why,
-        }
-    }
-
-    /// What is to be done about the primary's own branch, if one is known of; empty if not.
-    pub fn own_branch_trouble(&self) -> String {
-        let own = *self
-            .own_branch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match own {
-            OwnBranch::From(at) => format!(
-                "its log holds a branch of its own from {at} on, which was left behind by a failover and not brought back: nothing \
-                 is collected until `holdfast failback --vault {} --site {}` has done that",
-                self.header.name,
-                self.primary.site.name()
-            ),
-            OwnBranch::None | OwnBranch::NotLookedAt => String::new(),
         }
     }
 
