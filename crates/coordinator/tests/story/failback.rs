@@ -429,7 +429,10 @@ async fn a_replaced_site_fills_up_again() {
     let after = backup(&world, &vault, &[body(2, 60_000)]).await;
     let refused = ask_back(&world, &vault, "onsite", Emptied::Refused).await;
     let why = refused.unwrap_err().to_string();
-    assert!(why.contains("holdfast failback --all --site onsite"), "{why}");
+    assert!(
+        why.contains("holdfast failback --all --site onsite"),
+        "{why}"
+    );
     assert!(!folder.join("onsite").exists());
     assert_eq!(
         bring_back(&world, &vault, "onsite").await,
