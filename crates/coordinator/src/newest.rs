@@ -230,9 +230,10 @@ async fn later(one: Seen, other: Seen) -> Result<Seen> {
         }
         _ => Err(Error::Invalid(format!(
             "sites {} and {} hold different histories, and both were taken over: take one of them away from this coordinator, \
-             or name the one that goes on with `holdfast failover --to SITE --accept-loss`",
+             or name the one that goes on with `holdfast failover --vault {} --to SITE --accept-loss`",
             one.0.name(),
-            other.0.name()
+            other.0.name(),
+            one.1.header.name
         ))),
     }
 }

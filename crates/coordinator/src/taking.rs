@@ -101,11 +101,23 @@ impl Node {
                 primary = newest_at.clone();
             }
             self.check_primary(id, &primary, &unread).await?;
-            if !is_unfinished {
-                self.heal_primary(&primary, &newest_at, &state).await?;
-            }
         }
-        let opened = self.sites.open(&primary).await?;
+        // What is known of it stands elsewhere too: it can go on there.
+        let elsewhere = |error: Error| match error {
+            Error::Unavailable(why) if at.is_none() && newest_at != primary => {
+                Error::Unavailable(format!(
+                    "its primary, site {primary}, cannot be used: {why}. If it does not come back: `holdfast failover --vault {} --to \
+                     {newest_at}`",
+                    state.header.name
+                ))
+            }
+            error => error,
+        };
+        if at.is_none() && !is_unfinished {
+            let healed = self.heal_primary(&primary, &newest_at, &state).await;
+            healed.map_err(elsewhere)?;
+        }
+        let opened = self.sites.open(&primary).await.map_err(elsewhere)?;
         let site: Arc<dyn SiteReader> = opened.site.clone();
         if at.is_none() {
             // Whatever another member shows, the epoch is fenced at the primary: its own log decides.
@@ -242,7 +254,7 @@ impl Node {
         }
         Err(Error::Unavailable(format!(
             "its primary, site {last}, cannot be read ({why}), and site {shown} was left behind. Bring {last} back, or go on at \
-             {shown} with `holdfast failover --to {shown} --accept-loss`"
+             {shown} with `holdfast failover --vault {id} --to {shown} --accept-loss`"
         )))
     }
 
@@ -286,8 +298,9 @@ impl Node {
             .map_or_else(|| "nothing".into(), |head| head.to_string());
         Err(Error::Unavailable(format!(
             "records up to {last} stood at site {site}, and what can be read now{} ends at {head}: a disk was rolled back, or is an \
-             older copy. Bring back what holds them, or go on without with `holdfast failover --to {primary} --accept-loss`",
-            unread.concat()
+             older copy. Bring back what holds them, or go on without with `holdfast failover --vault {} --to {primary} --accept-loss`",
+            unread.concat(),
+            state.header.name
         )))
     }
 

@@ -193,9 +193,10 @@ impl Node {
         let accepted = Accepted::UpTo(millis);
         if !accepted.covers(&plan) {
             return Ok(Some(format!(
-                "left behind would be: {}. The policy accepts {} s; `holdfast failover --to {to} --accept-loss` does it all the same",
+                "left behind would be: {}. The policy accepts {} s; `holdfast failover --vault {} --to {to} --accept-loss` does it all the same",
                 plan.left_behind,
-                one.rule.accept_loss.as_secs()
+                one.rule.accept_loss.as_secs(),
+                one.slot.header.name
             )));
         }
         let lacks = failover::lacks(self, one.slot.header.vault, to, &plan).await?;

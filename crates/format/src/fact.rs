@@ -106,6 +106,8 @@ facts! {
     20 BranchSalvaged 4 "branch salvaged";
     /// A snapshot was read back whole at a site.
     21 SnapshotVerified 3 "snapshot verified";
+    /// What is known by now of snapshots at a site.
+    22 SiteChecked 4 "site checked";
 }
 
 impl<C> Encode<C> for Fact {
@@ -515,5 +517,23 @@ pub struct SnapshotVerified {
     pub site: SiteName,
     /// By what: `scrubber` (sealed bytes), or who read it with an identity.
     #[n(2)]
+    pub who: String,
+}
+
+/// See [`Fact::SiteChecked`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SiteChecked {
+    /// The site.
+    #[n(0)]
+    pub site: SiteName,
+    /// Something that these need is damaged or missing there.
+    #[n(1)]
+    pub damaged: Vec<SnapshotId>,
+    /// Of these nothing is known there any more: neither that they were read back, nor that something is damaged.
+    #[n(2)]
+    pub unread: Vec<SnapshotId>,
+    /// By what, or who.
+    #[n(3)]
     pub who: String,
 }

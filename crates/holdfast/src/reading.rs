@@ -10,6 +10,7 @@ use holdfast_format::Identity;
 use crate::args::{SnapshotName, choose};
 use crate::call::{self, Call};
 use crate::failure::Outcome;
+use crate::output;
 
 /// A vault that is read with an identity.
 pub(crate) struct Reader<'a> {
@@ -63,6 +64,31 @@ impl<'a> Reader<'a> {
             SnapshotName::Prefix(_) => &self.all[..],
         };
         choose(among, name, source).cloned()
+    }
+
+    /// Says so where a snapshot lacks what could not be read when it was made.
+    pub(crate) fn tell_incomplete(&self, info: &SnapshotInfo) {
+        if info.problems == 0 {
+            return;
+        }
+        let others = self.live().iter();
+        let whole = others.filter(|other| other.source == info.source && other.problems == 0);
+        let newest = whole.max_by_key(|other| (other.time_millis, other.id));
+        let newest = newest.map_or_else(
+            || "no snapshot of its source is complete".into(),
+            |other| {
+                let time = output::time(other.time_millis);
+                format!(
+                    "the newest complete one of its source is {}, of {time}",
+                    other.id
+                )
+            },
+        );
+        self.call.remark(format_args!(
+            "snapshot {} is INCOMPLETE: {} could not be read when it was made; {newest}",
+            info.id,
+            output::counted(info.problems, "path")
+        ));
     }
 
     /// Opens a snapshot.

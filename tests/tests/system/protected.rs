@@ -94,3 +94,123 @@ fn gather(top: &Path, folder: &Path, objects: &mut BTreeMap<String, blake3::Hash
         }
     }
 }
+
+fn states(user: &holdfast_tests::Client) -> Vec<String> {
+    let all = user.json(0, &["snapshots", "--vault", "db"]);
+    let states = all.as_array().unwrap().iter().map(|one| &one["state"]);
+    states.map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// Whatever a snapshot was told to be once, it is not told that any more when a verification, or a person, knows better.
+#[test]
+fn what_is_damaged_is_not_told_verified() {
+    let ground = Ground::new();
+    let mut coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = ground.user().on(&coordinator);
+    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
+    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let path = ground.text("tree");
+    tree::write(&ground.at("tree/file"), &Noise::new(7).bytes(50_000));
+    let backup = ["backup", "--vault", "db", &path, "--wait", "protected"];
+    user.done(&backup);
+    let verify = ["verify", "--vault", "db", "--read-data"];
+    user.done(&verify);
+    assert_eq!(states(&user), ["verified"]);
+
+    let mut packs = BTreeMap::new();
+    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
+    packs.retain(|name, _| name.contains("packs"));
+    for pack in packs.keys() {
+        fs::remove_file(ground.at("offsite").join(pack)).unwrap();
+    }
+    let _ = user.run(&["verify", "--vault", "db"]).expect(3);
+    assert_eq!(states(&user), ["damaged"]);
+    let status = user.json(0, &["status"])["vaults"][0]["unprotected"].to_string();
+    let way_out = "holdfast verify --vault db --site offsite --read-data --repair";
+    assert!(status.contains(way_out), "{status}");
+    coordinator.kill();
+    coordinator.start_again();
+    assert_eq!(states(&user), ["damaged"]);
+    // Only what reads it says that it is whole.
+    user.done(&["verify", "--vault", "db", "--repair"]);
+    assert_eq!(states(&user), ["damaged"]);
+    user.done(&[
+        "verify",
+        "--vault",
+        "db",
+        "--site",
+        "offsite",
+        "--read-data",
+    ]);
+    assert_eq!(states(&user), ["verified"]);
+
+    // Another disk in the site's place was never read.
+    fs::rename(ground.at("offsite"), ground.at("away")).unwrap();
+    user.done(&["failback", "--vault", "db", "--site", "offsite"]);
+    tree::write(&ground.at("tree/file"), &Noise::new(8).bytes(50_000));
+    user.done(&backup);
+    assert_eq!(states(&user), ["protected", "protected"]);
+    user.done(&verify);
+    assert_eq!(states(&user), ["verified", "verified"]);
+}
+
+/// How long a site has lacked what it lacks is not forgotten with the coordinator that told it.
+#[test]
+fn the_lag_of_a_site_that_is_away_outlives_a_restart() {
+    let ground = Ground::new();
+    let mut coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = ground.user().on(&coordinator);
+    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
+    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let path = ground.text("tree");
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&["backup", "--vault", "db", &path, "--wait", "protected"]);
+    fs::rename(ground.at("offsite"), ground.at("away")).unwrap();
+    tree::write(&ground.at("tree/file"), b"second");
+    user.done(&["backup", "--vault", "db", &path]);
+    let since = std::time::Instant::now();
+    let offsite = || {
+        let status = user.json(0, &["status"]);
+        let sites = status["vaults"][0]["sites"].as_array().unwrap().clone();
+        let site = sites.into_iter().find(|site| site["site"] == "offsite");
+        site.unwrap()
+    };
+    while since.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    coordinator.kill();
+    coordinator.start_again();
+    let looked = std::time::Instant::now();
+    while offsite()["pending"] == true {
+        assert!(looked.elapsed() < Duration::from_secs(60));
+    }
+    let (told, least) = (offsite(), since.elapsed().as_secs_f64() - 1.0);
+    let lag = told["lag_seconds"].as_f64().unwrap();
+    assert!(lag >= least, "{lag} s, and {least} s have passed: {told}");
+}
+
+/// A restore that is refused keeps nothing from being collected.
+#[test]
+fn a_restore_that_is_refused_leaves_no_hold() {
+    let ground = Ground::new();
+    let coordinator = ground.coordinator("c1").file_sites(&["onsite"]).start();
+    let user = ground.user().on(&coordinator);
+    for (vault, identity) in [("db", "identity"), ("other", "another")] {
+        let create = ["vault", "create", vault, "--sites", "onsite"];
+        user.done(&[&create[..], &["--identity-out", identity]].concat());
+    }
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&["backup", "--vault", "db", &ground.text("tree")]);
+    let target = ground.text("restored");
+    let restore = ["restore", "--vault", "db", "latest", "--target", &target];
+    let said = user.with_identity("another").fails(1, &restore);
+    assert!(said.contains("identity is for vault"), "{said}");
+    let holds = user.json(0, &["hold", "list", "--vault", "db", "--all"]);
+    assert_eq!(holds.as_array().unwrap().len(), 0, "{holds}");
+}

@@ -11,6 +11,8 @@ use crate::error::Result;
 pub enum SnapshotState {
     /// In the trash: given up unless someone takes it out.
     Trash,
+    /// Something that it needs is damaged or missing at a member, as a verification found.
+    Damaged,
     /// It stands on the primary.
     Committed,
     /// It stands on every member.
@@ -24,6 +26,7 @@ impl SnapshotState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trash => "trash",
+            Self::Damaged => "damaged",
             Self::Committed => "committed",
             Self::Protected => "protected",
             Self::Verified => "verified",
@@ -109,6 +112,7 @@ impl SnapshotInfo {
     pub(super) fn read(wire: v1::Snapshot) -> Result<Self> {
         let state = match wire.state.as_str() {
             "trash" => SnapshotState::Trash,
+            "damaged" => SnapshotState::Damaged,
             "committed" => SnapshotState::Committed,
             "protected" => SnapshotState::Protected,
             "verified" => SnapshotState::Verified,

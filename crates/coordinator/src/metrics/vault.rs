@@ -18,7 +18,7 @@ const EPOCH: Metric = gauge(
 const SESSIONS: Metric = gauge("holdfast_vault_open_sessions", "Uploads under way.");
 const SNAPSHOTS: Metric = gauge(
     "holdfast_vault_snapshots",
-    "Snapshots by state: committed (not at every site yet), protected, verified, trash.",
+    "Snapshots by state: committed (not at every site yet), protected, verified, damaged (as a verification found), trash.",
 );
 const PROTECTED: Metric = gauge(
     "holdfast_vault_protected",
@@ -129,11 +129,16 @@ fn tell_vault(name: &str, vault: &Vault, page: &mut Page) {
         ("committed", counts.committed),
         ("protected", counts.protected),
         ("verified", counts.verified),
+        ("damaged", counts.damaged),
         ("trash", counts.trash),
     ] {
         page.count(SNAPSHOTS, &[("vault", name), ("state", state)], count);
     }
-    page.flag(PROTECTED, &[("vault", name)], counts.committed == 0);
+    page.flag(
+        PROTECTED,
+        &[("vault", name)],
+        counts.committed + counts.damaged == 0,
+    );
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
     for (_, snapshot) in vault.state().catalog.live_snapshots() {
         let last = newest.entry(snapshot.source.to_string()).or_default();

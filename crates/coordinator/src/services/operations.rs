@@ -250,9 +250,9 @@ fn check_copy(slot: &Slot, to: &SiteName, lacks: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "the copy at site {to} fails verification: {lacks}. `holdfast verify --vault {} --site {to} --repair` mends it from another \
-         site, as long as one has what is missing; or go on with `holdfast failover --to {to} --accept-loss`, and what is missing \
-         is missing from restores",
+        "the copy at site {to} fails verification: {lacks}. `holdfast verify --vault {0} --site {to} --repair` mends it from another \
+         site, as long as one has what is missing; or go on with `holdfast failover --vault {0} --to {to} --accept-loss`, and what is \
+         missing is missing from restores",
         slot.header.name
     )))
 }

@@ -350,6 +350,7 @@ fn wire(progress: Progress) -> Said {
         packs_condemned: report.packs_condemned,
         packs_rewritten: report.packs_rewritten,
         packs_merged: report.packs_merged,
+        dead_bytes: report.dead_bytes,
         copied_bytes: report.copied_bytes,
         freed_bytes: report.freed_bytes,
         live_chunks: report.live_chunks,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_format::checkpoint::Manifest;
-use holdfast_format::fact::SnapshotVerified;
+use holdfast_format::fact::{SiteChecked, SnapshotVerified};
 use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, SnapshotId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
@@ -32,6 +32,9 @@ use crate::vault::upkeep::Verified;
 
 /// So long a record of what was learnt is waited for. The verification goes on without it: its findings are worth more.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
+
+/// So many snapshots a record of what was learnt names at most.
+const SAID_AT_ONCE: usize = 4096;
 
 /// And so long the collector, which may be at work, for saving the fold.
 const SAVE_WAIT: Duration = Duration::from_secs(60);
@@ -70,6 +73,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         bad_keys: BTreeMap::new(),
         given: BTreeSet::new(),
         closures: None,
+        hurt: BTreeSet::new(),
         sites_unchecked: 0,
     };
     let primary = check.vault.primary.site.name().clone();
@@ -161,6 +165,8 @@ struct Check<'a> {
     given: BTreeSet<PackOrdinal>,
     /// What each snapshot reaches; made when the first bad pack is met.
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
+    /// Snapshots that need something that is damaged at the member that is looked at now.
+    hurt: BTreeSet<SnapshotId>,
     /// Members that did not answer.
     sites_unchecked: u64,
 }
@@ -204,6 +210,7 @@ impl Check<'_> {
         {
             return self.skip(name, error.to_string()).await;
         }
+        self.hurt.clear();
         self.header(name, opened).await?;
         let head = self.log(name, opened).await?;
         let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
@@ -221,7 +228,9 @@ impl Check<'_> {
             )
         };
         // What the member's log does not name yet is not missing: it is on its way.
-        let Some(head) = head else { return Ok(()) };
+        let Some(head) = head else {
+            return self.say_damaged(name, None).await;
+        };
         for key in keys.iter().filter(|key| key.added <= head) {
             let reference = key.reference;
             let id = vault.header.vault;
@@ -243,10 +252,16 @@ impl Check<'_> {
         let there = packs.into_iter().filter(|(_, pack)| pack.added <= head);
         self.packs(name, opened, there.collect()).await?;
         let whole = self.findings - self.repaired == before;
-        if whole && self.request.read_data && self.request.sample_percent <= 0.0 {
+        self.say_damaged(name, Some(head)).await?;
+        if whole && self.reads_all() {
             self.say_verified(name, head).await?;
         }
         Ok(())
+    }
+
+    /// Whether every byte is read.
+    fn reads_all(&self) -> bool {
+        self.request.read_data && self.request.sample_percent <= 0.0
     }
 
     async fn header(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
@@ -384,16 +399,68 @@ impl Check<'_> {
             finding.repaired = mended(name, outcome);
         }
         if let (Part::OfKey(key), false) = (part, finding.repaired) {
+            finding.snapshots = self.snapshots_under(key).await;
             if is_damage {
                 *self.bad_keys.entry(key).or_default() += 1;
+                self.hurt.extend(&finding.snapshots);
             }
-            finding.snapshots = self.snapshots_under(key).await;
         }
         self.find(name, finding).await
     }
 
+    /// Says which snapshots are damaged at a site whose log is right up to `head`. That one is not any more is said once all of the
+    /// site was read: what lies damaged inside a pack is not seen by looking.
+    async fn say_damaged(&self, name: &SiteName, head: Option<Position>) -> Result<()> {
+        let (damaged, unread) = {
+            let state = self.vault.state();
+            let mut damaged = self.hurt.clone();
+            // Read back there once, and gone from its log.
+            let known = state.catalog.snapshots.iter();
+            let gone =
+                known.filter(|(_, s)| Some(s.committed_at) > head && s.verified.contains_key(name));
+            damaged.extend(gone.map(|(id, _)| *id));
+            let healed: Vec<SnapshotId> = match self.reads_all() {
+                false => Vec::new(),
+                true => (state.catalog.snapshots.iter())
+                    .filter(|(id, s)| s.is_damaged_at(name) && !damaged.contains(*id))
+                    .map(|(id, _)| *id)
+                    .collect(),
+            };
+            (damaged.into_iter().collect::<Vec<_>>(), healed)
+        };
+        let damaged = damaged.chunks(SAID_AT_ONCE).map(|ids| (ids, &[][..]));
+        let unread = unread.chunks(SAID_AT_ONCE).map(|ids| (&[][..], ids));
+        for (damaged, unread) in damaged.chain(unread) {
+            let fact = SiteChecked {
+                site: name.clone(),
+                damaged: damaged.to_vec(),
+                unread: unread.to_vec(),
+                who: "verify".into(),
+            };
+            if !self.say(name, Proposal::Checked(fact)).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts into the log what was learnt. False: the primary takes no record now.
+    async fn say(&self, name: &SiteName, what: Proposal) -> Result<bool> {
+        let saying = self.vault.append(what);
+        match tokio::time::timeout(RECORD_WAIT, saying).await {
+            // Collected meanwhile.
+            Ok(Ok(_) | Err(Error::Missing(_))) => Ok(true),
+            Ok(Err(error)) => Err(error),
+            // It stays with the writer, and the verification has not ended for that.
+            Err(_) => {
+                tracing::warn!(site = %name, "the primary takes no record now: what was verified or is damaged is not told yet");
+                Ok(false)
+            }
+        }
+    }
+
     /// Says which snapshots were read back whole at a site.
-    async fn say_verified(&self, name: &SiteName, head: holdfast_format::Position) -> Result<()> {
+    async fn say_verified(&self, name: &SiteName, head: Position) -> Result<()> {
         let fresh: Vec<SnapshotId> = {
             let state = self.vault.state();
             let snapshots = state.catalog.live_snapshots();
@@ -408,16 +475,8 @@ impl Check<'_> {
                 site: name.clone(),
                 who: "verify".into(),
             };
-            let saying = self.vault.append(Proposal::Verified(fact));
-            match tokio::time::timeout(RECORD_WAIT, saying).await {
-                // Collected meanwhile.
-                Ok(Ok(_) | Err(Error::Missing(_))) => {}
-                Ok(Err(error)) => return Err(error),
-                // It stays with the writer, and the verification has not ended for that.
-                Err(_) => {
-                    tracing::warn!(site = %name, "the primary takes no record now: that snapshots were verified is not told yet");
-                    return Ok(());
-                }
+            if !self.say(name, Proposal::Verified(fact)).await? {
+                break;
             }
         }
         Ok(())

@@ -146,6 +146,13 @@ impl Run {
                 .map_or(0, |info| info.len)
         };
         report.freed_bytes = planned.condemn.iter().map(|&pack| len(pack)).sum();
+        let goes: HashSet<u32> = (planned.condemn.iter().copied())
+            .chain(groups.iter().flat_map(|group| group.packs.iter().copied()))
+            .collect();
+        report.dead_bytes = (facts.iter())
+            .filter(|facts| !goes.contains(&facts.ordinal))
+            .map(|facts| facts.bytes.saturating_sub(facts.bytes_live))
+            .sum();
         let lives: HashMap<u32, u64> = (facts.iter())
             .map(|facts| (facts.ordinal, facts.bytes_live))
             .collect();

@@ -64,6 +64,8 @@ pub struct Report {
     pub freed_bytes: u64,
     /// Chunks that stay.
     pub live_chunks: u64,
+    /// Bytes that nothing needs, and that stay in packs of which enough is needed.
+    pub dead_bytes: u64,
     /// Why nothing can be condemned now; empty when it can.
     pub blocked: String,
 }
@@ -330,6 +332,8 @@ impl Run {
         if !report.blocked.is_empty() {
             return Err(Error::Invalid(report.blocked));
         }
+        // What an earlier run gave up, and could not delete everywhere yet, goes with it.
+        let before = Waiting::of(&vault.state());
         let mut condemn = plan;
         for group in &groups {
             match self.copy(group, &marked).await {
@@ -360,6 +364,11 @@ impl Run {
         }
         let done = self.sweep().await?;
         if done {
+            let report = Report {
+                freed_bytes: report.freed_bytes + before.bytes(),
+                packs_condemned: report.packs_condemned + before.packs.len() as u64,
+                ..report
+            };
             self.done(report).await;
         }
         Ok(done)
@@ -405,9 +414,12 @@ impl Run {
                     }
                     let member = &members[member];
                     sweep::sweep_member(&state, &waiting, member).await?;
+                    let packs = match waiting.packs.len() {
+                        1 => "1 pack".into(),
+                        packs => format!("{packs} packs"),
+                    };
                     self.tell(Progress::Step(format!(
-                        "swept {} packs at site {}",
-                        waiting.packs.len(),
+                        "swept {packs} at site {}",
                         member.site.name()
                     )))
                     .await;

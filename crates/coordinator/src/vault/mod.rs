@@ -465,7 +465,7 @@ impl Vault {
         read_back.last().map(|(at, _)| *at)
     }
 
-    /// The state word of a snapshot.
+    /// The state word of a snapshot. One that is damaged at a member is not told safe, whatever stands where.
     pub fn snapshot_state(&self, id: &SnapshotId) -> &'static str {
         let state = self.state();
         let Some(snapshot) = state.catalog.snapshots.get(id) else {
@@ -476,6 +476,9 @@ impl Vault {
         }
         let at = snapshot.committed_at;
         let mut members = state.catalog.members.keys();
+        if members.clone().any(|site| snapshot.is_damaged_at(site)) {
+            return "damaged";
+        }
         let verified = members.all(|site| snapshot.verified.contains_key(site))
             && !state.catalog.members.is_empty();
         drop(state);

@@ -16,6 +16,8 @@ pub struct Counts {
     pub protected: u64,
     /// Read back whole at every member.
     pub verified: u64,
+    /// Something that they need is damaged at a member, as a verification found.
+    pub damaged: u64,
     /// In the trash.
     pub trash: u64,
 }
@@ -31,20 +33,46 @@ impl Vault {
                 .values()
                 .all(|one| one.holds(snapshot.committed_at));
             let mut members = state.catalog.members.keys();
+            let is_damaged = members.clone().any(|site| snapshot.is_damaged_at(site));
             let is_verified = members.all(|site| snapshot.verified.contains_key(site));
-            let count = match (snapshot.trash.is_some(), is_everywhere, is_verified) {
-                (true, _, _) => &mut counts.trash,
-                (false, true, true) => &mut counts.verified,
-                (false, true, false) => &mut counts.protected,
-                (false, false, _) => &mut counts.committed,
+            let count = match (is_everywhere, is_verified) {
+                _ if snapshot.trash.is_some() => &mut counts.trash,
+                _ if is_damaged => &mut counts.damaged,
+                (true, true) => &mut counts.verified,
+                (true, false) => &mut counts.protected,
+                (false, _) => &mut counts.committed,
             };
             *count += 1;
         }
         counts
     }
 
-    /// Why not every snapshot stands at every member; empty when each does.
+    /// Why not every snapshot stands whole at every member; empty when each does.
     pub fn unprotected(&self) -> String {
+        let reasons = [self.damaged(), self.behind()];
+        let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+        let reasons = reasons.into_iter().filter(|why| !why.is_empty());
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What a verification found; empty if there is nothing.
+    fn damaged(&self) -> String {
+        let state = self.state();
+        let reasons = state.catalog.members.keys().filter_map(|site| {
+            let live = state.catalog.live_snapshots();
+            match live.filter(|(_, s)| s.is_damaged_at(site)).count() {
+                0 => None,
+                count => Some(format!(
+                    "site {site} holds damaged or lacks what {count} of the snapshots need, as a verification found: `holdfast verify \
+                     --vault {} --site {site} --read-data --repair` mends what another site has, and says what is whole again",
+                    self.header.name
+                )),
+            }
+        });
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+
+    fn behind(&self) -> String {
         let standings = self.standings();
         let newest: Option<Position> = {
             let state = self.state();

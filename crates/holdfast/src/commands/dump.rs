@@ -37,6 +37,7 @@ pub(crate) async fn run(call: &Call, args: DumpArgs) -> Outcome {
     let open = async {
         let reader = Reader::open(call, identity, &args.vault.vault, args.site.clone()).await?;
         let info = reader.choose(&args.snapshot, args.source.name())?;
+        reader.tell_incomplete(&info);
         reader.tree(&info).await
     };
     let (source, tree) = call.unless_interrupted(open).await?;

@@ -94,6 +94,7 @@ pub(crate) async fn run(call: &Call, args: FindArgs) -> Outcome {
     };
     let reader = Reader::open(call, identity, &args.vault.vault, None).await?;
     let info = reader.choose(&args.snapshot, args.source.name())?;
+    reader.tell_incomplete(&info);
     let (source, tree) = reader.tree(&info).await?;
     let found = async {
         let listing = find(&tree, args.path.as_bytes(), &options).await?;

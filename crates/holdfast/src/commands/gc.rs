@@ -55,6 +55,7 @@ struct PlanView {
     packs_condemned: u64,
     packs_rewritten: u64,
     packs_merged: u64,
+    dead_bytes: u64,
     copied_bytes: u64,
     freed_bytes: u64,
     live_chunks: u64,
@@ -161,6 +162,12 @@ fn show(plan: &CollectPlan) -> Outcome<()> {
         output::bytes(plan.freed_bytes),
         output::counted(plan.live_chunks, "chunk"),
     ))?;
+    if plan.dead_bytes > 0 {
+        output::line(format_args!(
+            "dead bytes that stay, about: {}, in packs of which enough is needed; a lower --max-unused has more of them copied",
+            output::bytes(plan.dead_bytes)
+        ))?;
+    }
     match plan.blocked.is_empty() {
         true => Ok(()),
         false => output::line(format_args!("blocked: {}", plan.blocked)),
@@ -174,6 +181,7 @@ fn view(plan: CollectPlan) -> PlanView {
         packs_condemned: plan.packs_condemned,
         packs_rewritten: plan.packs_rewritten,
         packs_merged: plan.packs_merged,
+        dead_bytes: plan.dead_bytes,
         copied_bytes: plan.copied_bytes,
         freed_bytes: plan.freed_bytes,
         live_chunks: plan.live_chunks,

@@ -84,7 +84,14 @@ pub(crate) async fn run(call: &Call, command: HoldCommand) -> Outcome {
         }
         HoldCommand::List(args) => {
             let mut all = admin.holds(&args.vault.vault).await?;
+            let found = all.len();
             all.retain(|hold| args.all || !hold.by_restore);
+            if all.len() < found {
+                let hidden = output::counted((found - all.len()) as u64, "hold");
+                call.remark(format_args!(
+                    "{hidden} of restores and mounts not shown, which end with them or within the hour: `holdfast hold list --all`"
+                ));
+            }
             list(call, &all)?;
         }
     }

@@ -43,6 +43,7 @@ pub(crate) async fn run(call: &Call, args: LsArgs) -> Outcome {
     let identity = args.identity.read()?;
     let reader = Reader::open(call, identity, &args.vault.vault, None).await?;
     let info = reader.choose(&args.snapshot, args.source.name())?;
+    reader.tell_incomplete(&info);
     let (source, tree) = reader.tree(&info).await?;
     let listed = async {
         let listing = list(&tree, args.path.as_bytes(), args.recursive).await?;

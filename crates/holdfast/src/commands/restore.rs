@@ -34,6 +34,7 @@ pub(crate) async fn run(call: &Call, args: RestoreArgs) -> Outcome {
     let open = async {
         let reader = Reader::open(call, identity, &args.vault.vault, args.site.clone()).await?;
         let info = reader.choose(&args.snapshot, args.source.name())?;
+        reader.tell_incomplete(&info);
         Ok((reader.source(&info).await?, info))
     };
     let (source, info) = call.unless_interrupted(open).await?;

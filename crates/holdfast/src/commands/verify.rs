@@ -352,11 +352,17 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
                 output::counted(n, "finding")
             ))?;
         }
-        n => output::line(format_args!(
-            "DAMAGE: {}, {} of them mended",
-            output::counted(n, "finding"),
-            output::count(report.repaired)
-        ))?,
+        n => {
+            let next = match args.repair {
+                true => "; what is left no other site has whole",
+                false => "; --repair mends what another site has",
+            };
+            output::line(format_args!(
+                "DAMAGE: {}, {} of them mended{next}",
+                output::counted(n, "finding"),
+                output::count(report.repaired)
+            ))?;
+        }
     }
     if !report.unchecked.is_empty() {
         let sites: Vec<&str> = report

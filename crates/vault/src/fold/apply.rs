@@ -46,6 +46,10 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
                 .members
                 .remove(&member.site)
                 .ok_or("the site is no member")?;
+            // Whatever joins under that name later was never read.
+            for snapshot in catalog.snapshots.values_mut() {
+                snapshot.unread(&member.site);
+            }
         }
         Fact::RecipientsSet(set) => {
             set.check(state.header.vault, &state.header.root)
@@ -190,7 +194,20 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
         Fact::SnapshotVerified(verified) => {
             let snapshot = catalog.snapshots.get_mut(&verified.snapshot);
             if let Some(snapshot) = snapshot {
+                snapshot.unread(&verified.site);
                 snapshot.verified.insert(verified.site.clone(), time);
+            }
+        }
+        Fact::SiteChecked(checked) => {
+            for id in &checked.unread {
+                if let Some(snapshot) = catalog.snapshots.get_mut(id) {
+                    snapshot.unread(&checked.site);
+                }
+            }
+            for id in &checked.damaged {
+                if let Some(snapshot) = catalog.snapshots.get_mut(id) {
+                    snapshot.damage(&checked.site);
+                }
             }
         }
     }
@@ -338,6 +355,7 @@ fn commit_snapshot(
         committed_at: record.position(),
         trash: None,
         verified: Default::default(),
+        damaged: None,
     };
     state.catalog.snapshots.insert(id, snapshot);
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! It changes only by facts of the log (`fold/apply.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::fact::{Cover, RecipientsSet};
 use holdfast_format::{
@@ -165,6 +165,33 @@ pub struct Snapshot {
     /// Sites where it was read back whole, with the log time.
     #[n(15)]
     pub verified: BTreeMap<SiteName, i64>,
+    /// Sites where something that it needs is damaged or missing, as a verification found; none: nowhere.
+    #[n(16)]
+    pub damaged: Option<BTreeSet<SiteName>>,
+}
+
+impl Snapshot {
+    /// Whether something that it needs is known to be damaged at a site.
+    pub fn is_damaged_at(&self, site: &SiteName) -> bool {
+        (self.damaged.as_ref()).is_some_and(|damaged| damaged.contains(site))
+    }
+
+    /// Something that it needs is damaged at a site.
+    pub(super) fn damage(&mut self, site: &SiteName) {
+        self.verified.remove(site);
+        self.damaged.get_or_insert_default().insert(site.clone());
+    }
+
+    /// Nothing is known of it at a site any more.
+    pub(super) fn unread(&mut self, site: &SiteName) {
+        self.verified.remove(site);
+        if let Some(damaged) = &mut self.damaged {
+            damaged.remove(site);
+            if damaged.is_empty() {
+                self.damaged = None;
+            }
+        }
+    }
 }
 
 /// Why a snapshot is in the trash.

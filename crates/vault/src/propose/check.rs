@@ -5,7 +5,7 @@
 use holdfast_format::codec::LEVEL;
 use holdfast_format::fact::{ChunkBad, Condemned, Cover, PacksAdded, SnapshotCommitted};
 use holdfast_format::naming::{Namer, PackFact};
-use holdfast_format::{ChunkId, ChunkKind, Fact, Ordinal, Pack, Scope, SessionId};
+use holdfast_format::{ChunkId, ChunkKind, Fact, Ordinal, Pack, Scope, SessionId, SnapshotId};
 
 use super::{Commit, Proposal, Refusal};
 use crate::collect::condemn;
@@ -228,6 +228,23 @@ pub(super) fn check(
             true => one(verified.clone()),
             false => missing(format!("snapshot {}", verified.snapshot)),
         },
+        Proposal::Checked(checked) => {
+            let is_news = |id: &SnapshotId, damaged: bool| {
+                let snapshot = catalog.snapshots.get(id);
+                snapshot.is_some_and(|snapshot| {
+                    let is_damaged = snapshot.is_damaged_at(&checked.site);
+                    let is_verified = snapshot.verified.contains_key(&checked.site);
+                    is_damaged != damaged || is_verified
+                })
+            };
+            let mut news = checked.clone();
+            news.damaged.retain(|id| is_news(id, true));
+            news.unread.retain(|id| is_news(id, false));
+            match news.damaged.is_empty() && news.unread.is_empty() {
+                true => Ok(vec![]),
+                false => one(news),
+            }
+        }
         Proposal::Salvaged(branch) => one(branch.clone()),
     }
 }

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 
 use holdfast_format::fact::{
     BranchSalvaged, CheckpointMade, ChunkBad, HoldPlaced, HoldReleased, MemberJoined, MemberLeft,
-    PolicySet, RecipientsSet, SessionEnded, SessionOpened, SnapshotCommitted, SnapshotVerified,
-    SnapshotsRecovered, SnapshotsTrashed, Swept,
+    PolicySet, RecipientsSet, SessionEnded, SessionOpened, SiteChecked, SnapshotCommitted,
+    SnapshotVerified, SnapshotsRecovered, SnapshotsTrashed, Swept,
 };
 use holdfast_format::naming::MissingChildren;
 use holdfast_format::{ChunkId, Fact, KeyId, Pack, SessionId};
@@ -84,6 +84,8 @@ pub enum Proposal {
     Checkpoint(CheckpointMade),
     /// Says that a snapshot was read back.
     Verified(SnapshotVerified),
+    /// Says what is known by now of snapshots at a site.
+    Checked(SiteChecked),
     /// Ends the salvage of a branch.
     Salvaged(BranchSalvaged),
 }

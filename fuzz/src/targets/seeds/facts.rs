@@ -164,6 +164,13 @@ fn every_fact() -> Vec<Fact> {
             who: text(),
         }
         .into(),
+        SiteChecked {
+            site: site(),
+            damaged: vec![snapshot],
+            unread: vec![snapshot],
+            who: text(),
+        }
+        .into(),
     ];
     facts.extend(holds.map(|cover| {
         HoldPlaced {

@@ -34,6 +34,8 @@ pub struct CollectPlan {
     pub packs_rewritten: u64,
     /// Of those, packs that are only small, and become fewer.
     pub packs_merged: u64,
+    /// Bytes that nothing needs, and that stay in packs of which enough is needed.
+    pub dead_bytes: u64,
     /// Bytes that are copied for it.
     pub copied_bytes: u64,
     /// Bytes that it frees at each member.
@@ -100,6 +102,7 @@ fn read(kind: v1::collect_progress::Kind) -> CollectStep {
             packs_condemned: plan.packs_condemned,
             packs_rewritten: plan.packs_rewritten,
             packs_merged: plan.packs_merged,
+            dead_bytes: plan.dead_bytes,
             copied_bytes: plan.copied_bytes,
             freed_bytes: plan.freed_bytes,
             live_chunks: plan.live_chunks,

@@ -97,6 +97,27 @@ impl RemoteSource {
         options: RemoteOptions,
     ) -> Result<Self> {
         let opened = hold::open(connection, vault, snapshot, &options.who, None).await?;
+        let lease = opened.hold.clone();
+        let hold = Hold::keep(context, connection, vault, snapshot, &options.who, lease);
+        match Self::open_held(context, connection, identity, options, opened).await {
+            Ok(mut source) => {
+                source.holds = Mutex::new(vec![hold]);
+                Ok(source)
+            }
+            Err(error) => {
+                hold.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_held(
+        context: &Context,
+        connection: &Connection,
+        identity: &Identity,
+        options: RemoteOptions,
+        opened: hold::Opened,
+    ) -> Result<Self> {
         let info = Admin::new(connection)
             .vault(&opened.vault.to_string())
             .await?;
@@ -112,14 +133,6 @@ impl RemoteSource {
         let keys = secrets.scope_keys(&scope);
         let opener = Arc::new(Opener::new(context, ring, keys.clone()));
         let (wishes, wishes_in) = mpsc::channel(WISHES);
-        let hold = Hold::keep(
-            context,
-            connection,
-            vault,
-            snapshot,
-            &options.who,
-            opened.hold,
-        );
         let desk = Desk::new(
             context,
             connection,
@@ -138,7 +151,7 @@ impl RemoteSource {
             opener,
             keys,
             wishes,
-            holds: Mutex::new(vec![hold]),
+            holds: Mutex::default(),
             context: context.clone(),
             connection: connection.clone(),
             who: options.who,

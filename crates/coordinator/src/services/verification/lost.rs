@@ -16,7 +16,11 @@ use crate::repair;
 
 impl Check<'_> {
     /// The snapshots that need anything of a pack.
-    pub(super) async fn snapshots_of(&mut self, pack: &PackInfo) -> Vec<SnapshotId> {
+    pub(super) async fn snapshots_of(
+        &mut self,
+        ordinal: PackOrdinal,
+        pack: &PackInfo,
+    ) -> Vec<SnapshotId> {
         if self.closures.is_none() {
             let state = self.vault.state().clone();
             let reach = move || {
@@ -30,7 +34,9 @@ impl Check<'_> {
             };
             self.closures = Some(self.vault.context.run_blocking(reach).await);
         }
-        let holds: RoaringTreemap = pack.ordinals().map(|ordinal| ordinal.0).collect();
+        // What was sent again since then lies in another one.
+        let live = live_in(&self.vault.state(), ordinal, pack);
+        let holds: RoaringTreemap = live.into_iter().map(|chunk| chunk.0).collect();
         let closures = self.closures.iter().flatten();
         closures
             .filter(|(_, reached)| !reached.is_disjoint(&holds))
@@ -42,8 +48,8 @@ impl Check<'_> {
     pub(super) async fn snapshots_under(&mut self, key: KeyId) -> Vec<SnapshotId> {
         let packs = self.packs_under(key);
         let mut all = BTreeSet::new();
-        for (_, pack) in &packs {
-            all.extend(self.snapshots_of(pack).await);
+        for (ordinal, pack) in &packs {
+            all.extend(self.snapshots_of(*ordinal, pack).await);
         }
         all.into_iter().collect()
     }

@@ -134,10 +134,11 @@ impl Check<'_> {
                 finding.repaired = mended(name, repair::pack(&self.vault, name, pack).await);
             }
             if !finding.repaired {
+                finding.snapshots = self.snapshots_of(ordinal, pack).await;
                 if is_damage {
                     *self.bad.entry(ordinal).or_default() += 1;
+                    self.hurt.extend(&finding.snapshots);
                 }
-                finding.snapshots = self.snapshots_of(pack).await;
             }
             self.find(name, finding).await?;
         }

@@ -2,7 +2,7 @@
 //!
 //! State: the replica's.
 
-use holdfast_format::Position;
+use holdfast_format::{Position, Slot};
 use holdfast_vault::log::reader::LogReader;
 use holdfast_vault::replicate::Replicator;
 
@@ -46,7 +46,7 @@ impl Replica {
                 };
                 let before = match looked_at {
                     true => before,
-                    false => self.first_lacking(vault).await,
+                    false => self.first_lacking(vault, head).await,
                 };
                 let now_millis = vault.state().chain.time_millis;
                 Some(oldest_lacking(before, now_millis, reached_millis))
@@ -59,10 +59,14 @@ impl Replica {
         })
     }
 
-    /// When the first record was made that the member lacks: for one that has not been looked at yet, and may lack it for days.
-    async fn first_lacking(&self, vault: &Vault) -> Option<i64> {
-        let next = self.replicator.as_ref()?.next();
+    /// When the first record was made that the member lacks: for one that has not been looked at yet, and may lack it for days,
+    /// also while it does not answer.
+    async fn first_lacking(&self, vault: &Vault, head: Option<Position>) -> Option<i64> {
         let mut reader = LogReader::new(vault.primary.site.clone(), vault.header.vault);
+        let next = match &self.replicator {
+            Some(replicator) => replicator.next(),
+            None => first_after(&reader, head).await.ok().flatten()?,
+        };
         let record = reader.read(next).await.ok().flatten()?;
         Some(record.body.time_millis)
     }
@@ -100,7 +104,7 @@ impl Replica {
             if epoch > primary.epoch || head.is_some_and(|head| epoch < head.epoch) {
                 continue;
             }
-            let slots = reader.slots(epoch, holdfast_format::Slot(0)).await?;
+            let slots = reader.slots(epoch, Slot(0)).await?;
             records += slots
                 .iter()
                 .filter(|at| head.is_none_or(|head| **at > head))
@@ -108,6 +112,24 @@ impl Replica {
         }
         Ok(records)
     }
+}
+
+/// The first record of a log behind one of it.
+async fn first_after(
+    reader: &LogReader,
+    head: Option<Position>,
+) -> crate::Result<Option<Position>> {
+    for epoch in reader.epochs().await? {
+        let from = match head {
+            Some(head) if epoch < head.epoch => continue,
+            Some(head) if epoch == head.epoch => Slot(head.slot.0 + 1),
+            _ => Slot(0),
+        };
+        if let Some(first) = reader.slots(epoch, from).await?.first() {
+            return Ok(Some(*first));
+        }
+    }
+    Ok(None)
 }
 
 /// Since when a member lacks something, at most: since it was level last, or since the last record that it has, whichever is later.
