@@ -155,6 +155,17 @@ fn what_is_damaged_is_not_told_verified() {
     assert_eq!(states(&user), ["protected", "protected"]);
     user.done(&verify);
     assert_eq!(states(&user), ["verified", "verified"]);
+
+    // Nor was one that joins under a name that another one had.
+    user.done(&[
+        "site", "remove", "--vault", "db", "offsite", "--why", "test",
+    ]);
+    fs::rename(ground.at("offsite"), ground.at("away too")).unwrap();
+    let offsite = format!("offsite={}", ground.file_site("offsite"));
+    user.done(&["site", "add", "--vault", "db", &offsite]);
+    tree::write(&ground.at("tree/file"), &Noise::new(9).bytes(50_000));
+    user.done(&backup);
+    assert_eq!(states(&user), ["protected"; 3]);
 }
 
 /// How long a site has lacked what it lacks is not forgotten with the coordinator that told it.

@@ -206,7 +206,7 @@ async fn plan_to_open(
 ) -> Result<Plan> {
     let (true, Some(there)) = (slot.vault.is_none(), there) else {
         return Err(Error::Invalid(format!(
-            "site {from} is the primary of vault {} already",
+            "site {from} is the primary of vault {} already; see `holdfast status` for how it is",
             slot.header.name
         )));
     };

@@ -12,9 +12,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use holdfast_format::fact::{
-    BranchSalvaged, SessionEnded, SessionOpened, SiteChecked, SnapshotCommitted,
-};
+use holdfast_format::fact::{BranchSalvaged, SessionEnded, SessionOpened, SnapshotCommitted};
 use holdfast_format::{Fact, KeyId, ObjectName, Sealed, SessionId, SiteName};
 use holdfast_placement::Progress;
 use holdfast_store::{Opened, Site, SiteReader, Sweeper};
@@ -32,9 +30,6 @@ use crate::node::Node;
 use crate::repair;
 use crate::vault::Vault;
 use crate::vault::replica::holds_nothing;
-
-/// So many snapshots a record names at most.
-const UNREAD_AT_ONCE: usize = 4096;
 
 /// What a failback brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,7 +108,7 @@ async fn bring_back_from(
                 return Err(holds_nothing(vault, name, held));
             }
             // ORDER: before it is taken for a new member. What was read back is not there any more, and nobody would say so later.
-            unread(vault, name).await?;
+            vault.unread(name, None, "failback").await?;
             // Taken for a new member from here on, also after a restart.
             let progress = Progress {
                 replicated: None,
@@ -151,27 +146,6 @@ async fn bring_back_from(
     let report = recommit(vault, opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
-}
-
-/// Nothing counts any more of what was read at a site.
-async fn unread(vault: &Arc<Vault>, name: &SiteName) -> Result<()> {
-    let known: Vec<SessionId> = {
-        let state = vault.state();
-        let snapshots = state.catalog.snapshots.iter();
-        let known =
-            snapshots.filter(|(_, s)| s.verified.contains_key(name) || s.is_damaged_at(name));
-        known.map(|(id, _)| *id).collect()
-    };
-    for ids in known.chunks(UNREAD_AT_ONCE) {
-        let fact = SiteChecked {
-            site: name.clone(),
-            damaged: Vec::new(),
-            unread: ids.to_vec(),
-            who: "failback".into(),
-        };
-        vault.append(Proposal::Checked(fact)).await?;
-    }
-    Ok(())
 }
 
 /// Why there is no branch to bring back: perhaps it is the site that a failover sealed and did not come to claim.

@@ -74,6 +74,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         given: BTreeSet::new(),
         closures: None,
         hurt: BTreeSet::new(),
+        log_is_damaged: false,
         sites_unchecked: 0,
     };
     let primary = check.vault.primary.site.name().clone();
@@ -167,6 +168,8 @@ struct Check<'a> {
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
     /// Snapshots that need something that is damaged at the member that is looked at now.
     hurt: BTreeSet<SnapshotId>,
+    /// Whether the log of that member is, and stayed so.
+    log_is_damaged: bool,
     /// Members that did not answer.
     sites_unchecked: u64,
 }
@@ -211,6 +214,7 @@ impl Check<'_> {
             return self.skip(name, error.to_string()).await;
         }
         self.hurt.clear();
+        self.log_is_damaged = false;
         self.header(name, opened).await?;
         let head = self.log(name, opened).await?;
         let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
@@ -319,6 +323,7 @@ impl Check<'_> {
             false => (head, None),
         };
         finding.repaired &= again.1.is_none() && again.0 >= stands;
+        self.log_is_damaged = is_damage && !finding.repaired;
         if self.request.repair && !finding.repaired && is_damage {
             finding.what.push_str(self.save_behind(again.0).await);
         }
@@ -416,8 +421,9 @@ impl Check<'_> {
             let mut damaged = self.hurt.clone();
             // Read back there once, and gone from its log.
             let known = state.catalog.snapshots.iter();
-            let gone =
-                known.filter(|(_, s)| Some(s.committed_at) > head && s.verified.contains_key(name));
+            let gone = known.filter(|(_, s)| {
+                self.log_is_damaged && Some(s.committed_at) > head && s.verified.contains_key(name)
+            });
             damaged.extend(gone.map(|(id, _)| *id));
             let healed: Vec<SnapshotId> = match self.reads_all() {
                 false => Vec::new(),

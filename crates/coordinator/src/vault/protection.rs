@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_format::{Position, SiteName};
+use holdfast_format::fact::SiteChecked;
+use holdfast_format::{Position, SiteName, SnapshotId};
+use holdfast_vault::Proposal;
 
 use super::Vault;
 use super::replica::Standing;
+use crate::error::Result;
+
+/// So many snapshots a record names at most.
+const UNREAD_AT_ONCE: usize = 4096;
 
 /// How many snapshots are in which state.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,35 @@ impl Vault {
         reasons.collect::<Vec<_>>().join("; ")
     }
 
+    /// Nothing counts any more of what was read at a site of the snapshots behind a record: it lost what came after, or is another
+    /// disk.
+    pub(crate) async fn unread(
+        &self,
+        site: &SiteName,
+        after: Option<Position>,
+        who: &str,
+    ) -> Result<()> {
+        let known: Vec<SnapshotId> = {
+            let state = self.state();
+            let snapshots = state.catalog.snapshots.iter();
+            let known = snapshots.filter(|(_, s)| {
+                let is_told = s.verified.contains_key(site) || s.is_damaged_at(site);
+                is_told && Some(s.committed_at) > after
+            });
+            known.map(|(id, _)| *id).collect()
+        };
+        for ids in known.chunks(UNREAD_AT_ONCE) {
+            let fact = SiteChecked {
+                site: site.clone(),
+                damaged: Vec::new(),
+                unread: ids.to_vec(),
+                who: who.into(),
+            };
+            self.append(Proposal::Checked(fact)).await?;
+        }
+        Ok(())
+    }
+
     /// What a verification found; empty if there is nothing.
     fn damaged(&self) -> String {
         let state = self.state();
@@ -63,8 +98,8 @@ impl Vault {
             match live.filter(|(_, s)| s.is_damaged_at(site)).count() {
                 0 => None,
                 count => Some(format!(
-                    "site {site} holds damaged or lacks what {count} of the snapshots need, as a verification found: `holdfast verify \
-                     --vault {} --site {site} --read-data --repair` mends what another site has, and says what is whole again",
+                    "what snapshots need is damaged or missing at site {site}, as a verification found ({count} of them): `holdfast \
+                     verify --vault {} --site {site} --read-data --repair` mends what another site has, and says what is whole again",
                     self.header.name
                 )),
             }

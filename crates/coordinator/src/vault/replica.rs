@@ -268,6 +268,11 @@ impl Replica {
                     if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
                         return Err(holds_nothing(vault, &self.args.site, held));
                     }
+                    // It went back to an older copy of itself: what was read of the rest is put back now, and was never read.
+                    if replicator.head() < held {
+                        let (site, head) = (&self.args.site, replicator.head());
+                        vault.unread(site, head, "coordinator").await?;
+                    }
                     self.replicator = Some(replicator);
                     self.behind = None;
                     self.whole_from = vault.state().chain.head;

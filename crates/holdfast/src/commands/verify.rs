@@ -345,6 +345,7 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
     match report.findings_count {
         0 if hurt => output::line("DAMAGE: see the snapshots above")?,
         0 if report.unchecked.is_empty() => output::line("all is right")?,
+        0 if report.objects == 0 => {}
         0 => output::line("what was checked is right")?,
         n if n == report.repaired && !hurt => {
             output::line(format_args!(
