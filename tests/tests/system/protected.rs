@@ -163,6 +163,7 @@ fn what_is_damaged_is_not_told_verified() {
     fs::rename(ground.at("offsite"), ground.at("away too")).unwrap();
     let offsite = format!("offsite={}", ground.file_site("offsite"));
     user.done(&["site", "add", "--vault", "db", &offsite]);
+    user.done(&["failback", "--vault", "db", "--site", "offsite"]);
     tree::write(&ground.at("tree/file"), &Noise::new(9).bytes(50_000));
     user.done(&backup);
     assert_eq!(states(&user), ["protected"; 3]);
