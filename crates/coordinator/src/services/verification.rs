@@ -74,6 +74,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         given: BTreeSet::new(),
         closures: None,
         hurt: BTreeSet::new(),
+        unsure: BTreeSet::new(),
         log_is_damaged: false,
         sites_unchecked: 0,
     };
@@ -168,7 +169,9 @@ struct Check<'a> {
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
     /// Snapshots that need something that is damaged at the member that is looked at now.
     hurt: BTreeSet<SnapshotId>,
-    /// Whether the log of that member is, and stayed so.
+    /// Snapshots of which not everything could be looked at there.
+    unsure: BTreeSet<SnapshotId>,
+    /// Whether the log of that member is damaged, and stayed so.
     log_is_damaged: bool,
     /// Members that did not answer.
     sites_unchecked: u64,
@@ -214,6 +217,7 @@ impl Check<'_> {
             return self.skip(name, error.to_string()).await;
         }
         self.hurt.clear();
+        self.unsure.clear();
         self.log_is_damaged = false;
         self.header(name, opened).await?;
         let head = self.log(name, opened).await?;
@@ -405,9 +409,12 @@ impl Check<'_> {
         }
         if let (Part::OfKey(key), false) = (part, finding.repaired) {
             finding.snapshots = self.snapshots_under(key).await;
-            if is_damage {
-                *self.bad_keys.entry(key).or_default() += 1;
-                self.hurt.extend(&finding.snapshots);
+            match is_damage {
+                true => {
+                    *self.bad_keys.entry(key).or_default() += 1;
+                    self.hurt.extend(&finding.snapshots);
+                }
+                false => self.unsure.extend(&finding.snapshots),
             }
         }
         self.find(name, finding).await
@@ -428,8 +435,9 @@ impl Check<'_> {
             let healed: Vec<SnapshotId> = match self.reads_all() {
                 false => Vec::new(),
                 true => (state.catalog.snapshots.iter())
-                    .filter(|(id, s)| s.is_damaged_at(name) && !damaged.contains(*id))
+                    .filter(|(_, s)| s.is_damaged_at(name) && Some(s.committed_at) <= head)
                     .map(|(id, _)| *id)
+                    .filter(|id| !damaged.contains(id) && !self.unsure.contains(id))
                     .collect(),
             };
             (damaged.into_iter().collect::<Vec<_>>(), healed)

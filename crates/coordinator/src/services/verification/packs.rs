@@ -135,9 +135,12 @@ impl Check<'_> {
             }
             if !finding.repaired {
                 finding.snapshots = self.snapshots_of(ordinal, pack).await;
-                if is_damage {
-                    *self.bad.entry(ordinal).or_default() += 1;
-                    self.hurt.extend(&finding.snapshots);
+                match is_damage {
+                    true => {
+                        *self.bad.entry(ordinal).or_default() += 1;
+                        self.hurt.extend(&finding.snapshots);
+                    }
+                    false => self.unsure.extend(&finding.snapshots),
                 }
             }
             self.find(name, finding).await?;
