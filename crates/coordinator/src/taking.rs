@@ -113,10 +113,13 @@ impl Node {
             }
             error => error,
         };
-        if at.is_none() && !is_unfinished {
-            let healed = self.heal_primary(&primary, &newest_at, &state).await;
-            healed.map_err(elsewhere)?;
-        }
+        let put_back_from = match at.is_none() && !is_unfinished {
+            true => {
+                let healed = self.heal_primary(&primary, &newest_at, &state).await;
+                healed.map_err(elsewhere)?
+            }
+            false => None,
+        };
         let opened = self.sites.open(&primary).await.map_err(elsewhere)?;
         let site: Arc<dyn SiteReader> = opened.site.clone();
         if at.is_none() {
@@ -186,6 +189,10 @@ impl Node {
                         && let Err(error) = vault.look_for_own_branch().await
                     {
                         tracing::warn!(%error, "whether the primary holds a branch of its own is not known yet");
+                    }
+                    // What was put back was never read there.
+                    if put_back_from.is_some() {
+                        vault.unread_behind(&primary, put_back_from).await;
                     }
                     herald::start(&vault, self.placement.clone());
                     tracing::info!(
@@ -333,15 +340,16 @@ impl Node {
     /// Another member shows a longer or sounder history than the primary: records reach members through the primary only, so
     /// that it has lost some. They are put back, verified, before anyone appends behind the gap.
     ///
-    /// A primary that holds nothing at all is left alone: it may be a disk that is not mounted.
+    /// A primary that holds nothing at all is left alone: it may be a disk that is not mounted. Gives its last record if more were
+    /// put back behind it.
     pub(crate) async fn heal_primary(
         &self,
         name: &SiteName,
         from: &SiteName,
         state: &State,
-    ) -> Result<()> {
+    ) -> Result<Option<Position>> {
         if name == from || !Guard::PrimaryHealed.stands() {
-            return Ok(());
+            return Ok(None);
         }
         let id = state.header.vault;
         let primary = self.sites.open(name).await?;
@@ -355,7 +363,7 @@ impl Node {
             .await?
             .is_empty()
         {
-            return Ok(());
+            return Ok(None);
         }
         let header = ObjectName::header(id);
         let there = reader.get(&header).await?;
@@ -382,13 +390,14 @@ impl Node {
         }
         let own = own?;
         if own.chain.hash == state.chain.hash {
-            return Ok(());
+            return Ok(None);
         }
         if let Standing::Prefix(Some(_)) = standing(&good, &reader, state).await? {
             tracing::error!(site = %name, %from, "the primary has lost its last records; they are put back");
             failover::drain(self, state.clone(), source, primary.site).await?;
+            return Ok(own.chain.head);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn found_at(&self, id: VaultId) -> Result<SiteName> {

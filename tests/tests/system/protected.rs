@@ -156,17 +156,65 @@ fn what_is_damaged_is_not_told_verified() {
     user.done(&verify);
     assert_eq!(states(&user), ["verified", "verified"]);
 
-    // Nor was one that joins under a name that another one had.
+    // Nor does it count once the site has left.
     user.done(&[
         "site", "remove", "--vault", "db", "offsite", "--why", "test",
     ]);
-    fs::rename(ground.at("offsite"), ground.at("away too")).unwrap();
     let offsite = format!("offsite={}", ground.file_site("offsite"));
     user.done(&["site", "add", "--vault", "db", &offsite]);
-    user.done(&["failback", "--vault", "db", "--site", "offsite"]);
     tree::write(&ground.at("tree/file"), &Noise::new(9).bytes(50_000));
     user.done(&backup);
     assert_eq!(states(&user), ["protected"; 3]);
+
+    // Without the vault's key nothing there can be restored.
+    let mut keys = BTreeMap::new();
+    gather(&ground.at("offsite"), &ground.at("offsite"), &mut keys);
+    keys.retain(|name, _| name.contains("keys/vault"));
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    for key in keys.keys() {
+        fs::remove_file(ground.at("offsite").join(key)).unwrap();
+    }
+    let _ = user.run(&["verify", "--vault", "db"]).expect(3);
+    assert_eq!(states(&user), ["damaged"; 3]);
+    let mend = ["verify", "--vault", "db", "--read-data", "--repair"];
+    user.done(&mend);
+    assert_eq!(states(&user), ["verified"; 3]);
+}
+
+/// A disk that went back to an older copy of itself gets what it lacks again: none of that was read there.
+#[test]
+fn what_is_put_back_is_not_told_verified() {
+    for site in ["offsite", "onsite"] {
+        let ground = Ground::new();
+        let mut coordinator = ground
+            .coordinator("c1")
+            .file_sites(&["onsite", "offsite"])
+            .start();
+        let user = ground.user().on(&coordinator);
+        let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
+        user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+        let path = ground.text("tree");
+        let backup = ["backup", "--vault", "db", &path, "--wait", "protected"];
+        tree::write(&ground.at("tree/file"), &Noise::new(1).bytes(50_000));
+        user.done(&backup);
+        let older = ground.at("older");
+        copy(&ground.at(site), &older);
+        tree::write(&ground.at("tree/file"), &Noise::new(2).bytes(50_000));
+        user.done(&backup);
+        user.done(&["verify", "--vault", "db", "--read-data"]);
+        assert_eq!(states(&user), ["verified", "verified"]);
+        coordinator.kill();
+        fs::rename(ground.at(site), ground.at("newer")).unwrap();
+        fs::rename(&older, ground.at(site)).unwrap();
+        coordinator.start_again();
+        tree::write(&ground.at("tree/file"), &Noise::new(3).bytes(50_000));
+        user.done(&backup);
+        assert_eq!(
+            states(&user),
+            ["verified", "protected", "protected"],
+            "{site}"
+        );
+    }
 }
 
 /// How long a site has lacked what it lacks is not forgotten with the coordinator that told it.
@@ -186,7 +234,7 @@ fn the_lag_of_a_site_that_is_away_outlives_a_restart() {
     fs::rename(ground.at("offsite"), ground.at("away")).unwrap();
     tree::write(&ground.at("tree/file"), b"second");
     user.done(&["backup", "--vault", "db", &path]);
-    let since = std::time::Instant::now();
+    let since = tokio::time::Instant::now();
     let offsite = || {
         let status = user.json(0, &["status"]);
         let sites = status["vaults"][0]["sites"].as_array().unwrap().clone();
@@ -198,7 +246,7 @@ fn the_lag_of_a_site_that_is_away_outlives_a_restart() {
     }
     coordinator.kill();
     coordinator.start_again();
-    let looked = std::time::Instant::now();
+    let looked = tokio::time::Instant::now();
     while offsite()["pending"] == true {
         assert!(looked.elapsed() < Duration::from_secs(60));
     }
@@ -225,4 +273,10 @@ fn a_restore_that_is_refused_leaves_no_hold() {
     assert!(said.contains("identity is for vault"), "{said}");
     let holds = user.json(0, &["hold", "list", "--vault", "db", "--all"]);
     assert_eq!(holds.as_array().unwrap().len(), 0, "{holds}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut copied = std::process::Command::new("cp");
+    copied.arg("-a").args([from, to]);
+    assert!(copied.status().unwrap().success());
 }

@@ -24,6 +24,14 @@ pub(super) async fn wait(
                     what: format!("snapshot {snapshot}"),
                     why: "it was committed and the catalog does not list it any more".into(),
                 })?;
+                if info.state == SnapshotState::Damaged {
+                    return Err(Error::Damaged {
+                        what: format!("snapshot {snapshot}"),
+                        why: "it is committed, and a verification found something that it needs damaged at a site; look at \
+                              `holdfast status`"
+                            .into(),
+                    });
+                }
                 if info.state >= SnapshotState::Protected {
                     return Ok(info);
                 }

@@ -108,7 +108,7 @@ async fn bring_back_from(
                 return Err(holds_nothing(vault, name, held));
             }
             // ORDER: before it is taken for a new member. What was read back is not there any more, and nobody would say so later.
-            vault.unread(name, None, "failback").await?;
+            vault.unread_all(name, "failback").await?;
             // Taken for a new member from here on, also after a restart.
             let progress = Progress {
                 replicated: None,

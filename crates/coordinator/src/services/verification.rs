@@ -75,7 +75,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         closures: None,
         hurt: BTreeSet::new(),
         unsure: BTreeSet::new(),
-        log_is_damaged: false,
+        log_damaged_up_to: None,
         sites_unchecked: 0,
     };
     let primary = check.vault.primary.site.name().clone();
@@ -141,12 +141,12 @@ impl Finding {
 /// What a small object is a part of.
 #[derive(Debug, Clone, Copy)]
 enum Part {
-    /// Of nothing.
-    Alone,
+    /// Nothing at the site opens without it.
+    Vault,
     /// Of the saved fold that covers so much: it can be made anew.
-    OfFold(Position),
+    Fold(Position),
     /// It is a data key: what is under it needs it.
-    OfKey(KeyId),
+    Key(KeyId),
 }
 
 /// A verification under way.
@@ -171,8 +171,8 @@ struct Check<'a> {
     hurt: BTreeSet<SnapshotId>,
     /// Snapshots of which not everything could be looked at there.
     unsure: BTreeSet<SnapshotId>,
-    /// Whether the log of that member is damaged, and stayed so.
-    log_is_damaged: bool,
+    /// If the log of that member is damaged, and stayed so: the last record that stood there.
+    log_damaged_up_to: Option<Position>,
     /// Members that did not answer.
     sites_unchecked: u64,
 }
@@ -218,7 +218,7 @@ impl Check<'_> {
         }
         self.hurt.clear();
         self.unsure.clear();
-        self.log_is_damaged = false;
+        self.log_damaged_up_to = None;
         self.header(name, opened).await?;
         let head = self.log(name, opened).await?;
         let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
@@ -243,7 +243,7 @@ impl Check<'_> {
             let reference = key.reference;
             let id = vault.header.vault;
             let object = ObjectName::session_key(id, reference.key, reference.generation);
-            let part = Part::OfKey(reference.key);
+            let part = Part::Key(reference.key);
             self.hashed(name, opened, object, reference.hash, part)
                 .await?;
         }
@@ -254,11 +254,17 @@ impl Check<'_> {
         };
         if let Some((generation, hash)) = of_vault {
             let object = ObjectName::vault_key(vault.header.vault, generation);
-            self.hashed(name, opened, object, hash, Part::Alone).await?;
+            self.hashed(name, opened, object, hash, Part::Vault).await?;
         }
         self.checkpoints(name, opened, head).await?;
-        let there = packs.into_iter().filter(|(_, pack)| pack.added <= head);
-        self.packs(name, opened, there.collect()).await?;
+        let (there, coming): (Vec<_>, Vec<_>) =
+            (packs.into_iter()).partition(|(_, pack)| pack.added <= head);
+        self.packs(name, opened, there).await?;
+        // What moved into a pack that is on its way was not looked at.
+        for (ordinal, pack) in coming.iter().filter(|(_, pack)| !pack.again.is_empty()) {
+            let moved = self.snapshots_of(*ordinal, pack).await;
+            self.unsure.extend(moved);
+        }
         let whole = self.findings - self.repaired == before;
         self.say_damaged(name, Some(head)).await?;
         if whole && self.reads_all() {
@@ -275,17 +281,30 @@ impl Check<'_> {
     async fn header(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
         let vault = self.vault.clone();
         let object = ObjectName::header(vault.header.vault);
-        let what = match opened.site.get(&object).await {
+        let (what, is_damage) = match opened.site.get(&object).await {
             Ok(Some(bytes)) if repair::is_header(&vault, &bytes) => return Ok(()),
-            Ok(Some(_)) => "it does not read as this vault's header".to_owned(),
-            Ok(None) => "it is missing".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(Some(_)) => ("it does not read as this vault's header".to_owned(), true),
+            Ok(None) => ("it is missing".to_owned(), true),
+            Err(error) => (error.to_string(), false),
         };
         let mut finding = Finding::of(object.as_str(), what);
         if self.request.repair {
             finding.repaired = mended(name, repair::header(&vault, opened).await);
         }
+        if !finding.repaired {
+            self.all_hurt(is_damage);
+        }
         self.find(name, finding).await
+    }
+
+    /// Something without which nothing at the site can be read is damaged there, or could not be looked at.
+    fn all_hurt(&mut self, is_damage: bool) {
+        let state = self.vault.state();
+        let all = state.catalog.snapshots.keys().copied();
+        match is_damage {
+            true => self.hurt.extend(all),
+            false => self.unsure.extend(all),
+        }
     }
 
     /// The whole log, from its first record: every link and signature. Gives the last record that is right.
@@ -327,7 +346,9 @@ impl Check<'_> {
             false => (head, None),
         };
         finding.repaired &= again.1.is_none() && again.0 >= stands;
-        self.log_is_damaged = is_damage && !finding.repaired;
+        if is_damage && !finding.repaired {
+            self.log_damaged_up_to = stands;
+        }
         if self.request.repair && !finding.repaired && is_damage {
             finding.what.push_str(self.save_behind(again.0).await);
         }
@@ -365,7 +386,7 @@ impl Check<'_> {
         // The record that makes one count comes after what it covers; a member that ends in between lacks it rightly.
         for kept in counting.iter().filter(|kept| kept.covers < head) {
             let object = ObjectName::checkpoint(id, kept.covers);
-            let fold = Part::OfFold(kept.covers);
+            let fold = Part::Fold(kept.covers);
             self.hashed(name, opened, object.clone(), kept.manifest, fold)
                 .await?;
             let Ok(Some(bytes)) = opened.site.get(&object).await else {
@@ -402,12 +423,15 @@ impl Check<'_> {
         if self.request.repair {
             let mending = repair::object(&self.vault, name, &object, repair::has_hash(hash));
             let outcome = match (mending.await, part) {
-                (Err(_), Part::OfFold(covers)) => repair::replace_fold(&self.vault, covers).await,
+                (Err(_), Part::Fold(covers)) => repair::replace_fold(&self.vault, covers).await,
                 (outcome, _) => outcome,
             };
             finding.repaired = mended(name, outcome);
         }
-        if let (Part::OfKey(key), false) = (part, finding.repaired) {
+        if let (Part::Vault, false) = (part, finding.repaired) {
+            self.all_hurt(is_damage);
+        }
+        if let (Part::Key(key), false) = (part, finding.repaired) {
             finding.snapshots = self.snapshots_under(key).await;
             match is_damage {
                 true => {
@@ -426,10 +450,11 @@ impl Check<'_> {
         let (damaged, unread) = {
             let state = self.vault.state();
             let mut damaged = self.hurt.clone();
-            // Read back there once, and gone from its log.
+            // It stood there, and is gone from its log.
             let known = state.catalog.snapshots.iter();
             let gone = known.filter(|(_, s)| {
-                self.log_is_damaged && Some(s.committed_at) > head && s.verified.contains_key(name)
+                let at = Some(s.committed_at);
+                at > head && at <= self.log_damaged_up_to
             });
             damaged.extend(gone.map(|(id, _)| *id));
             let healed: Vec<SnapshotId> = match self.reads_all() {
@@ -481,6 +506,7 @@ impl Check<'_> {
             snapshots
                 .filter(|(_, s)| s.committed_at <= head && !s.verified.contains_key(name))
                 .map(|(id, _)| *id)
+                .filter(|id| !self.unsure.contains(id))
                 .collect()
         };
         for snapshot in fresh {

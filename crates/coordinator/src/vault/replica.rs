@@ -268,11 +268,6 @@ impl Replica {
                     if let Some(held) = held.filter(|_| replicator.holds_nothing()) {
                         return Err(holds_nothing(vault, &self.args.site, held));
                     }
-                    // It went back to an older copy of itself: what was read of the rest is put back now, and was never read.
-                    if replicator.head() < held {
-                        let (site, head) = (&self.args.site, replicator.head());
-                        vault.unread(site, head, "coordinator").await?;
-                    }
                     self.replicator = Some(replicator);
                     self.behind = None;
                     self.whole_from = vault.state().chain.head;
@@ -280,6 +275,10 @@ impl Replica {
                 Err(diverged) => return self.diverged(vault, diverged),
             }
             self.tell_standing(vault, false).await?;
+            // ORDER: after its standing is told, since the primary may take no record now. It may have gone back to an older copy of
+            // itself, or have been lost: what it gets now was never read there.
+            let head = self.replicator.as_ref().and_then(Replicator::head);
+            vault.unread_behind(&self.args.site, head).await;
         }
         for _ in 0..STEPS_PER_TURN {
             let Some(replicator) = self.replicator.as_mut() else {

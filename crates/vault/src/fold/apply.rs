@@ -8,13 +8,13 @@ use std::result::Result;
 use holdfast_format::codec::encode;
 use holdfast_format::fact::{Condemned, PacksAdded, SnapshotCommitted};
 use holdfast_format::naming::{NamedAs, PackFact};
-use holdfast_format::{ChunkKind, Fact, PackId, PackOrdinal, Record};
+use holdfast_format::{ChunkKind, Fact, PackId, PackOrdinal, Record, SiteName};
 use roaring::RoaringTreemap;
 
 use super::State;
 use super::catalog::{
-    CHECKPOINTS_KEPT, CheckpointRef, Hold, KeyInfo, Member, PackInfo, Salvaged, Session, Snapshot,
-    Trash,
+    CHECKPOINTS_KEPT, Catalog, CheckpointRef, Hold, KeyInfo, Member, PackInfo, Salvaged, Session,
+    Snapshot, Trash,
 };
 use crate::guard::Guard;
 use crate::index::Entry;
@@ -40,16 +40,14 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
                 joined: at,
             };
             catalog.members.insert(member.site.clone(), joined);
+            forget_reading(catalog, &member.site);
         }
         Fact::MemberLeft(member) => {
             catalog
                 .members
                 .remove(&member.site)
                 .ok_or("the site is no member")?;
-            // Whatever joins under that name later was never read.
-            for snapshot in catalog.snapshots.values_mut() {
-                snapshot.unread(&member.site);
-            }
+            forget_reading(catalog, &member.site);
         }
         Fact::RecipientsSet(set) => {
             set.check(state.header.vault, &state.header.root)
@@ -212,6 +210,13 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whatever joins under a name was never read.
+fn forget_reading(catalog: &mut Catalog, site: &SiteName) {
+    for snapshot in catalog.snapshots.values_mut() {
+        snapshot.unread(site);
+    }
 }
 
 fn add_packs(state: &mut State, record: &Record, added: &PacksAdded) -> Result<(), String> {

@@ -44,9 +44,12 @@ impl Replica {
                     let standing = self.args.standing.borrow();
                     (standing.oldest_lacking_millis, standing.looked_at)
                 };
-                let before = match looked_at {
-                    true => before,
-                    false => self.first_lacking(vault, head).await,
+                // One that does not answer may have lacked it before it was looked at first.
+                let before = match before {
+                    None if !looked_at || self.replicator.is_none() => {
+                        self.first_lacking(vault, head).await
+                    }
+                    before => before,
                 };
                 let now_millis = vault.state().chain.time_millis;
                 Some(oldest_lacking(before, now_millis, reached_millis))
