@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast_tests::{Gate, Ground, Noise, assert_same_below, surroundings, tree};
+use holdfast_tests::{
+    Client, Coordinator, Gate, Ground, Noise, assert_same_below, surroundings, tree,
+};
 
 const ROUNDS: u64 = 8;
 
@@ -95,7 +97,19 @@ fn gather(top: &Path, folder: &Path, objects: &mut BTreeMap<String, blake3::Hash
     }
 }
 
-fn states(user: &holdfast_tests::Client) -> Vec<String> {
+/// A coordinator with two sites, and a vault at both.
+fn with_a_vault(ground: &Ground) -> (Coordinator, Client) {
+    let coordinator = ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start();
+    let user = ground.user().on(&coordinator);
+    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
+    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    (coordinator, user)
+}
+
+fn states(user: &Client) -> Vec<String> {
     let all = user.json(0, &["snapshots", "--vault", "db"]);
     let states = all.as_array().unwrap().iter().map(|one| &one["state"]);
     states.map(|one| one.as_str().unwrap().to_owned()).collect()
@@ -105,13 +119,7 @@ fn states(user: &holdfast_tests::Client) -> Vec<String> {
 #[test]
 fn what_is_damaged_is_not_told_verified() {
     let ground = Ground::new();
-    let mut coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
-    let user = ground.user().on(&coordinator);
-    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
-    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let (mut coordinator, user) = with_a_vault(&ground);
     let path = ground.text("tree");
     tree::write(&ground.at("tree/file"), &Noise::new(7).bytes(50_000));
     let backup = ["backup", "--vault", "db", &path, "--wait", "protected"];
@@ -186,13 +194,7 @@ fn what_is_damaged_is_not_told_verified() {
 fn what_is_put_back_is_not_told_verified() {
     for site in ["offsite", "onsite"] {
         let ground = Ground::new();
-        let mut coordinator = ground
-            .coordinator("c1")
-            .file_sites(&["onsite", "offsite"])
-            .start();
-        let user = ground.user().on(&coordinator);
-        let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
-        user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+        let (mut coordinator, user) = with_a_vault(&ground);
         let path = ground.text("tree");
         let backup = ["backup", "--vault", "db", &path, "--wait", "protected"];
         tree::write(&ground.at("tree/file"), &Noise::new(1).bytes(50_000));
@@ -221,13 +223,7 @@ fn what_is_put_back_is_not_told_verified() {
 #[test]
 fn the_lag_of_a_site_that_is_away_outlives_a_restart() {
     let ground = Ground::new();
-    let mut coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
-    let user = ground.user().on(&coordinator);
-    let create = ["vault", "create", "db", "--sites", "onsite,offsite"];
-    user.done(&[&create[..], &["--identity-out", "identity"]].concat());
+    let (mut coordinator, user) = with_a_vault(&ground);
     let path = ground.text("tree");
     tree::write(&ground.at("tree/file"), b"first");
     user.done(&["backup", "--vault", "db", &path, "--wait", "protected"]);

@@ -5,19 +5,19 @@
 
 mod lost;
 mod packs;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_format::checkpoint::Manifest;
-use holdfast_format::fact::{SiteChecked, SnapshotVerified};
 use holdfast_format::{Hash, KeyId, ObjectName, PackOrdinal, Position, SiteName, SnapshotId};
 use holdfast_proto::v1;
 use holdfast_proto::v1::verify_progress::Kind as Said;
 use holdfast_store::{Opened, SiteReader};
 use holdfast_vault::fold::catalog::{KeyInfo, PackInfo};
-use holdfast_vault::{LogReader, Proposal, State};
+use holdfast_vault::{LogReader, State};
 use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -30,13 +30,7 @@ use crate::vault::Vault;
 use crate::vault::collector::Checkpoint;
 use crate::vault::upkeep::Verified;
 
-/// So long a record of what was learnt is waited for. The verification goes on without it: its findings are worth more.
-const RECORD_WAIT: Duration = Duration::from_secs(10);
-
-/// So many snapshots a record of what was learnt names at most.
-const SAID_AT_ONCE: usize = 4096;
-
-/// And so long the collector, which may be at work, for saving the fold.
+/// So long the collector, which may be at work, is waited for: it saves the fold.
 const SAVE_WAIT: Duration = Duration::from_secs(60);
 
 /// Where progress goes.
@@ -297,16 +291,6 @@ impl Check<'_> {
         self.find(name, finding).await
     }
 
-    /// Something without which nothing at the site can be read is damaged there, or could not be looked at.
-    fn all_hurt(&mut self, is_damage: bool) {
-        let state = self.vault.state();
-        let all = state.catalog.snapshots.keys().copied();
-        match is_damage {
-            true => self.hurt.extend(all),
-            false => self.unsure.extend(all),
-        }
-    }
-
     /// The whole log, from its first record: every link and signature. Gives the last record that is right.
     async fn log(&mut self, name: &SiteName, opened: &Opened) -> Result<Option<Position>> {
         let vault = self.vault.clone();
@@ -442,84 +426,6 @@ impl Check<'_> {
             }
         }
         self.find(name, finding).await
-    }
-
-    /// Says which snapshots are damaged at a site whose log is right up to `head`. That one is not any more is said once all of the
-    /// site was read: what lies damaged inside a pack is not seen by looking.
-    async fn say_damaged(&self, name: &SiteName, head: Option<Position>) -> Result<()> {
-        let (damaged, unread) = {
-            let state = self.vault.state();
-            let mut damaged = self.hurt.clone();
-            // It stood there, and is gone from its log.
-            let known = state.catalog.snapshots.iter();
-            let gone = known.filter(|(_, s)| {
-                let at = Some(s.committed_at);
-                at > head && at <= self.log_damaged_up_to
-            });
-            damaged.extend(gone.map(|(id, _)| *id));
-            let healed: Vec<SnapshotId> = match self.reads_all() {
-                false => Vec::new(),
-                true => (state.catalog.snapshots.iter())
-                    .filter(|(_, s)| s.is_damaged_at(name) && Some(s.committed_at) <= head)
-                    .map(|(id, _)| *id)
-                    .filter(|id| !damaged.contains(id) && !self.unsure.contains(id))
-                    .collect(),
-            };
-            (damaged.into_iter().collect::<Vec<_>>(), healed)
-        };
-        let damaged = damaged.chunks(SAID_AT_ONCE).map(|ids| (ids, &[][..]));
-        let unread = unread.chunks(SAID_AT_ONCE).map(|ids| (&[][..], ids));
-        for (damaged, unread) in damaged.chain(unread) {
-            let fact = SiteChecked {
-                site: name.clone(),
-                damaged: damaged.to_vec(),
-                unread: unread.to_vec(),
-                who: "verify".into(),
-            };
-            if !self.say(name, Proposal::Checked(fact)).await? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts into the log what was learnt. False: the primary takes no record now.
-    async fn say(&self, name: &SiteName, what: Proposal) -> Result<bool> {
-        let saying = self.vault.append(what);
-        match tokio::time::timeout(RECORD_WAIT, saying).await {
-            // Collected meanwhile.
-            Ok(Ok(_) | Err(Error::Missing(_))) => Ok(true),
-            Ok(Err(error)) => Err(error),
-            // It stays with the writer, and the verification has not ended for that.
-            Err(_) => {
-                tracing::warn!(site = %name, "the primary takes no record now: what was verified or is damaged is not told yet");
-                Ok(false)
-            }
-        }
-    }
-
-    /// Says which snapshots were read back whole at a site.
-    async fn say_verified(&self, name: &SiteName, head: Position) -> Result<()> {
-        let fresh: Vec<SnapshotId> = {
-            let state = self.vault.state();
-            let snapshots = state.catalog.live_snapshots();
-            snapshots
-                .filter(|(_, s)| s.committed_at <= head && !s.verified.contains_key(name))
-                .map(|(id, _)| *id)
-                .filter(|id| !self.unsure.contains(id))
-                .collect()
-        };
-        for snapshot in fresh {
-            let fact = SnapshotVerified {
-                snapshot,
-                site: name.clone(),
-                who: "verify".into(),
-            };
-            if !self.say(name, Proposal::Verified(fact)).await? {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

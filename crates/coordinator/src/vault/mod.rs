@@ -1,5 +1,6 @@
 //! One vault that this coordinator owns: what its actors and the services share.
 
+pub(crate) mod checked;
 mod checkpoint;
 pub mod clock;
 mod collection;

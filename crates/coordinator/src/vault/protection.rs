@@ -1,22 +1,11 @@
 //! Why snapshots are not protected, in words for people; and how many are what, in numbers for machines.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use holdfast_format::fact::SiteChecked;
-use holdfast_format::{Position, SiteName, SnapshotId};
-use holdfast_vault::Proposal;
-use holdfast_vault::fold::catalog::Snapshot;
+use holdfast_format::{Position, SiteName};
 
 use super::Vault;
 use super::replica::Standing;
-use crate::error::{Error, Result};
-
-/// So many snapshots a record names at most.
-const UNREAD_AT_ONCE: usize = 4096;
-
-/// So long a record is waited for: a member must be followed also while the primary takes nothing.
-const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 /// How many snapshots are in which state.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -60,56 +49,9 @@ impl Vault {
 
     /// Why not every snapshot stands whole at every member; empty when each does.
     pub fn unprotected(&self) -> String {
-        let reasons = [self.damaged(), self.behind()];
-        let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
-        let reasons = reasons.into_iter().filter(|why| !why.is_empty());
-        reasons.collect::<Vec<_>>().join("; ")
-    }
-
-    /// A site has lost what stands behind a record, or all of it: what was read there counts no more. What is known to be damaged
-    /// there is so until somebody has read it.
-    pub(crate) async fn unread_behind(&self, site: &SiteName, after: Option<Position>) {
-        let ids = self.told_of(|s| s.verified.contains_key(site) && Some(s.committed_at) > after);
-        match self.say_unread(site, ids, "coordinator").await {
-            Ok(()) => {}
-            // It stays with the writer, unless this ownership ends.
-            Err(error) => {
-                tracing::warn!(%site, %error, "that snapshots were not read at this site is not told yet");
-            }
-        }
-    }
-
-    /// A site is another disk, which holds nothing yet.
-    pub(crate) async fn unread_all(&self, site: &SiteName, who: &str) -> Result<()> {
-        let ids = self.told_of(|s| s.verified.contains_key(site) || s.is_damaged_at(site));
-        self.say_unread(site, ids, who).await
-    }
-
-    fn told_of(&self, is_told: impl Fn(&Snapshot) -> bool) -> Vec<SnapshotId> {
-        let state = self.state();
-        let told = state.catalog.snapshots.iter().filter(|(_, s)| is_told(s));
-        told.map(|(id, _)| *id).collect()
-    }
-
-    async fn say_unread(&self, site: &SiteName, ids: Vec<SnapshotId>, who: &str) -> Result<()> {
-        for ids in ids.chunks(UNREAD_AT_ONCE) {
-            let fact = SiteChecked {
-                site: site.clone(),
-                damaged: Vec::new(),
-                unread: ids.to_vec(),
-                who: who.into(),
-            };
-            let saying = self.append(Proposal::Checked(fact));
-            match tokio::time::timeout(RECORD_WAIT, saying).await {
-                Ok(said) => said.map(drop)?,
-                Err(_) => {
-                    return Err(Error::Unavailable(
-                        "the primary takes no record now; run this again once it does".into(),
-                    ));
-                }
-            }
-        }
-        Ok(())
+        let mut reasons = vec![self.damaged(), self.behind()];
+        reasons.retain(|why| !why.is_empty());
+        reasons.join("; ")
     }
 
     /// What a verification found; empty if there is nothing.

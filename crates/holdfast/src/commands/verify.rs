@@ -355,7 +355,7 @@ fn text(call: &Call, args: &VerifyArgs, report: &Report) -> Outcome<()> {
         }
         n => {
             let next = match args.repair {
-                true => "; what is left no other site has whole",
+                true => "; why the rest was not stands in the coordinator's log",
                 false => "; --repair mends what another site has",
             };
             output::line(format_args!(

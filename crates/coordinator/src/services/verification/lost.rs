@@ -10,9 +10,10 @@ use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::PackInfo;
 use roaring::RoaringTreemap;
 
-use super::{Check, RECORD_WAIT};
+use super::Check;
 use crate::error::{Error, Result};
 use crate::repair;
+use crate::vault::checked::RECORD_WAIT;
 
 impl Check<'_> {
     /// The snapshots that need anything of a pack.
