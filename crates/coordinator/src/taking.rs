@@ -182,6 +182,10 @@ impl Node {
                             .collect(),
                         stop,
                     );
+                    // ORDER: before anybody asks. Snapshots may have been committed just before the former ownership ended.
+                    if let Err(error) = vault.say_sharing(None).await {
+                        tracing::warn!(%error, "which snapshots share what is damaged at a site was not told");
+                    }
                     self.standby.forget(id);
                     self.remember(&vault).await;
                     // A site that a failover comes back to may hold what was left behind there.

@@ -106,8 +106,8 @@ facts! {
     20 BranchSalvaged 4 "branch salvaged";
     /// A snapshot was read back whole at a site.
     21 SnapshotVerified 3 "snapshot verified";
-    /// What is known by now of snapshots at a site.
-    22 SiteChecked 4 "site checked";
+    /// What is known by now of snapshots and packs at a site.
+    22 SiteChecked 9 "site checked";
 }
 
 impl<C> Encode<C> for Fact {
@@ -536,4 +536,41 @@ pub struct SiteChecked {
     /// By what, or who.
     #[n(3)]
     pub who: String,
+    /// Packs that are damaged or missing there.
+    #[n(4)]
+    pub bad_packs: Vec<PackOrdinal>,
+    /// Packs of which that is not so any more.
+    #[n(5)]
+    pub good_packs: Vec<PackOrdinal>,
+    /// Data keys that are damaged or missing there.
+    #[n(6)]
+    pub bad_keys: Vec<KeyId>,
+    /// Data keys of which that is not so any more.
+    #[n(7)]
+    pub good_keys: Vec<KeyId>,
+    /// Whether something is damaged or missing there without which nothing can be read; absent: as before.
+    #[n(8)]
+    pub is_unreadable: Option<bool>,
+}
+
+impl SiteChecked {
+    /// What says nothing yet of a site.
+    pub fn nothing_of(site: &SiteName, who: &str) -> Self {
+        Self {
+            site: site.clone(),
+            damaged: Vec::new(),
+            unread: Vec::new(),
+            who: who.into(),
+            bad_packs: Vec::new(),
+            good_packs: Vec::new(),
+            bad_keys: Vec::new(),
+            good_keys: Vec::new(),
+            is_unreadable: None,
+        }
+    }
+
+    /// Whether it says nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::nothing_of(&self.site, &self.who)
+    }
 }

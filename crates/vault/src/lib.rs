@@ -4,6 +4,7 @@ pub mod branch;
 pub mod budget;
 pub mod checkpoint;
 pub mod collect;
+pub mod damage;
 pub mod error;
 pub mod fetch;
 pub mod fold;

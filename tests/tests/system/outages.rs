@@ -23,6 +23,13 @@ fn create(ground: &Ground, coordinator: &Coordinator) -> Client {
     user.with_identity("identity")
 }
 
+fn with_two_sites(ground: &Ground) -> Coordinator {
+    ground
+        .coordinator("c1")
+        .file_sites(&["onsite", "offsite"])
+        .start()
+}
+
 fn words<'a>(path: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [
         &["backup", "--vault", "db", "--source", "files", path],
@@ -84,10 +91,7 @@ fn away_and_back(ground: &Ground, user: &Client, leave: impl Fn(), come_back: im
 #[test]
 fn a_folder_that_is_moved_away_catches_up() {
     let ground = Ground::new();
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let (there, away) = (ground.at("offsite"), ground.at("away"));
     away_and_back(
@@ -118,10 +122,7 @@ fn a_full_off_site_lags_and_a_full_primary_refuses() {
     let ground = Ground::new();
     let offsite = Mounted::new(&ground.at("offsite"), 24 << 20);
     let onsite = Mounted::new(&ground.at("onsite"), 64 << 20);
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let path = ground.at("tree");
     let text = ground.text("tree");
@@ -182,10 +183,7 @@ fn a_full_off_site_lags_and_a_full_primary_refuses() {
 fn a_read_only_site_is_said_and_recovers() {
     let ground = Ground::new();
     let onsite = Mounted::new(&ground.at("onsite"), 64 << 20);
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let path = ground.at("tree");
     let text = ground.text("tree");
@@ -263,10 +261,7 @@ fn one_folder_under_two_names_is_one_site() {
 #[test]
 fn a_site_that_becomes_another_ones_place_counts_for_nothing() {
     let ground = Ground::new();
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let text = ground.text("tree");
     tree::write(&ground.at("tree/file"), b"first");
@@ -311,10 +306,7 @@ fn a_site_that_becomes_another_ones_place_counts_for_nothing() {
 #[test]
 fn failback_fills_no_site_anew_that_nobody_named() {
     let ground = Ground::new();
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let text = ground.text("tree");
     tree::write(&ground.at("tree/file"), b"first");
@@ -337,14 +329,70 @@ fn failback_fills_no_site_anew_that_nobody_named() {
     restore_and_compare(&ground, &user, "after", "offsite");
 }
 
+/// A failover names what it leaves behind; where the disk that has it was replaced, the failback says that it is gone.
+#[test]
+fn failback_says_what_went_with_a_disk() {
+    let ground = Ground::new();
+    let coordinator = with_two_sites(&ground);
+    let user = create(&ground, &coordinator);
+    let text = ground.text("tree");
+    let (onsite, offsite) = (ground.at("onsite"), ground.at("offsite"));
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&words(&text, &["--wait", "protected"]));
+    fs::rename(&offsite, ground.at("away")).unwrap();
+    tree::write(&ground.at("tree/file"), b"second");
+    user.done(&words(&text, &[]));
+    fs::rename(&onsite, ground.at("burnt")).unwrap();
+    fs::rename(ground.at("away"), &offsite).unwrap();
+    let failover = ["failover", "--vault", "db", "--to", "offsite"];
+    user.done(&[&failover[..], &["--accept-loss"]].concat());
+    let failback = ["failback", "--vault", "db", "--site", "onsite"];
+    let said = String::from_utf8(user.done(&failback).stdout).unwrap();
+    assert!(said.contains("may be nowhere now"), "{said}");
+    tree::write(&ground.at("tree/file"), b"third");
+    user.done(&words(&text, &["--wait", "protected"]));
+
+    // It turns up after all.
+    fs::rename(&onsite, ground.at("new disk")).unwrap();
+    fs::rename(ground.at("burnt"), &onsite).unwrap();
+    let said = String::from_utf8(user.done(&failback).stdout).unwrap();
+    assert!(said.contains("1 snapshot came back"), "{said}");
+    assert!(!said.contains("may be nowhere now"), "{said}");
+    let all = user.json(0, &["snapshots", "--vault", "db"]);
+    assert_eq!(all.as_array().unwrap().len(), 3, "{all}");
+}
+
+#[test]
+fn a_site_that_was_removed_and_emptied_is_added_again() {
+    let ground = Ground::new();
+    let mut coordinator = with_two_sites(&ground);
+    let user = create(&ground, &coordinator);
+    let text = ground.text("tree");
+    tree::write(&ground.at("tree/file"), b"first");
+    user.done(&words(&text, &["--wait", "protected"]));
+    for empties in ["the folder", "the folder, and a restart"] {
+        println!("{empties}");
+        let remove = ["site", "remove", "--vault", "db", "offsite"];
+        user.done(&[&remove[..], &["--why", "test"]].concat());
+        let away = ground.at(format!("before {empties}"));
+        fs::rename(ground.at("offsite"), away).unwrap();
+        if empties.ends_with("restart") {
+            coordinator.kill();
+            coordinator.start_again();
+        }
+        let offsite = format!("offsite={}", ground.file_site("offsite"));
+        user.done(&["site", "add", "--vault", "db", &offsite]);
+        tree::write(&ground.at("tree/file"), empties.as_bytes());
+        user.done(&words(&text, &["--wait", "protected"]));
+        restore_and_compare(&ground, &user, empties, "offsite");
+    }
+}
+
 #[test]
 fn a_full_disk_under_the_coordinator() {
     let ground = Ground::new();
     let data = Mounted::new(&ground.at("c1"), 16 << 20);
-    let mut coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let mut coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     let path = ground.at("tree");
     let text = ground.text("tree");
@@ -402,10 +450,7 @@ fn fill(ground: &Ground) {
 #[test]
 fn a_primary_that_is_gone_shows_by_itself() {
     let ground = Ground::new();
-    let coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     tree::plain_only(&ground.at("tree"), 41);
     user.done(&words(&ground.text("tree"), &["--wait", "protected"]));
@@ -439,10 +484,7 @@ fn a_primary_that_is_gone_shows_by_itself() {
 #[test]
 fn a_record_that_no_site_has_whole_does_not_close_the_vault() {
     let ground = Ground::new();
-    let mut coordinator = ground
-        .coordinator("c1")
-        .file_sites(&["onsite", "offsite"])
-        .start();
+    let mut coordinator = with_two_sites(&ground);
     let user = create(&ground, &coordinator);
     tree::plain_only(&ground.at("tree"), 51);
     user.done(&words(&ground.text("tree"), &["--wait", "protected"]));

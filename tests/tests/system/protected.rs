@@ -184,9 +184,158 @@ fn what_is_damaged_is_not_told_verified() {
     }
     let _ = user.run(&["verify", "--vault", "db"]).expect(3);
     assert_eq!(states(&user), ["damaged"; 3]);
+    // Nor can what comes now, whatever of it is new.
+    let other = ground.text("other");
+    tree::write(&ground.at("other/file"), &Noise::new(10).bytes(50_000));
+    let words = ["backup", "--vault", "db", &other, "--wait", "protected"];
+    let said = user.run(&words).expect(4).stderr;
+    assert!(said.contains("is damaged"), "{said}");
+    assert_eq!(states(&user), ["damaged"; 4]);
     let mend = ["verify", "--vault", "db", "--read-data", "--repair"];
     user.done(&mend);
-    assert_eq!(states(&user), ["verified"; 3]);
+    assert_eq!(states(&user), ["verified"; 4]);
+}
+
+/// What cannot be read is not known to be whole, nor to be damaged.
+#[test]
+fn what_could_not_be_read_is_not_told_verified() {
+    let ground = Ground::new();
+    let (_coordinator, user) = with_a_vault(&ground);
+    let path = ground.text("tree");
+    tree::write(&ground.at("tree/file"), &Noise::new(7).bytes(50_000));
+    user.done(&["backup", "--vault", "db", &path, "--wait", "protected"]);
+    let verify = ["verify", "--vault", "db", "--read-data"];
+    user.done(&verify);
+    assert_eq!(states(&user), ["verified"]);
+    let mut packs = BTreeMap::new();
+    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
+    packs.retain(|name, _| name.contains("packs"));
+    let packs: Vec<_> = (packs.keys())
+        .map(|name| ground.at("offsite").join(name))
+        .collect();
+    // The operating system gives an error for these, and not that nothing is there.
+    let spoil = |pack: &Path| std::os::unix::fs::symlink(pack, pack).unwrap();
+    for pack in &packs {
+        fs::rename(pack, pack.with_extension("away")).unwrap();
+        spoil(pack);
+    }
+    let _ = user.run(&verify).expect(3);
+    assert_eq!(states(&user), ["protected"]);
+
+    for pack in &packs {
+        fs::remove_file(pack).unwrap();
+    }
+    let _ = user.run(&verify).expect(3);
+    assert_eq!(states(&user), ["damaged"]);
+    packs.iter().for_each(|pack| spoil(pack));
+    let _ = user.run(&verify).expect(3);
+    assert_eq!(states(&user), ["damaged"]);
+    for pack in &packs {
+        fs::rename(pack.with_extension("away"), pack).unwrap();
+    }
+    user.done(&verify);
+    assert_eq!(states(&user), ["verified"]);
+}
+
+/// A backup does not send what is there already: a new snapshot needs what is damaged as much as an old one.
+#[test]
+fn a_new_snapshot_that_shares_what_is_damaged_is_damaged() {
+    let ground = Ground::new();
+    let (mut coordinator, user) = with_a_vault(&ground);
+    let (path, other) = (ground.text("tree"), ground.text("other"));
+    tree::write(&ground.at("tree/file"), &Noise::new(7).bytes(50_000));
+    tree::write(&ground.at("other/file"), &Noise::new(8).bytes(50_000));
+    let words = ["backup", "--vault", "db", "--wait", "protected"];
+    let backup = |path| [&words[..], &[path]].concat();
+    user.done(&backup(&path));
+    let mut packs = BTreeMap::new();
+    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
+    packs.retain(|name, _| name.contains("packs"));
+    for pack in packs.keys() {
+        fs::remove_file(ground.at("offsite").join(pack)).unwrap();
+    }
+    let _ = user.run(&["verify", "--vault", "db"]).expect(3);
+
+    tree::write(&ground.at("tree/more"), b"more");
+    let said = user.run(&backup(&path)).expect(4).stderr;
+    assert!(said.contains("is damaged"), "{said}");
+    user.done(&backup(&other));
+    let sorted = || {
+        let mut all = states(&user);
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(), ["damaged", "damaged", "protected"]);
+    // Without a wait it is said too.
+    let said = user.run(&["backup", "--vault", "db", &path]).expect(0);
+    assert!(said.stderr.contains("is damaged at a site"), "{said:?}");
+    coordinator.kill();
+    coordinator.start_again();
+    // The off-site is looked at first.
+    let since = tokio::time::Instant::now();
+    while sorted() != ["damaged", "damaged", "damaged", "protected"] {
+        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", sorted());
+    }
+
+    // What is mended hurts no new one; of the old ones, who reads it says that they are whole.
+    user.done(&["verify", "--vault", "db", "--repair"]);
+    tree::write(&ground.at("tree/more"), b"again more");
+    user.done(&backup(&path));
+    let all = ["damaged", "damaged", "damaged", "protected", "protected"];
+    assert_eq!(sorted(), all);
+    user.done(&["verify", "--vault", "db", "--read-data"]);
+    assert_eq!(sorted(), ["verified"; 5]);
+}
+
+/// A data key that a site lacks hurts what is sent under it, and what was, wherever a collection has moved it.
+#[test]
+fn a_key_that_a_site_lacks_hurts_what_comes_under_it() {
+    let ground = Ground::new();
+    let (_coordinator, user) = with_a_vault(&ground);
+    let path = ground.text("tree");
+    tree::write(&ground.at("tree/file"), &Noise::new(7).bytes(50_000));
+    tree::write(&ground.at("tree/other"), &Noise::new(8).bytes(50_000));
+    let words = ["backup", "--vault", "db", &path];
+    user.done(&[&words[..], &["--wait", "protected"]].concat());
+    let mut keys = BTreeMap::new();
+    gather(&ground.at("offsite"), &ground.at("offsite"), &mut keys);
+    keys.retain(|name, _| name.contains("/keys/") && !name.contains("keys/vault"));
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    for key in keys.keys() {
+        fs::remove_file(ground.at("offsite").join(key)).unwrap();
+    }
+    let _ = user.run(&["verify", "--vault", "db"]).expect(3);
+    assert_eq!(states(&user), ["damaged"]);
+
+    // Frames move to another pack as they are, sealed under the same key.
+    fs::remove_file(ground.at("tree/other")).unwrap();
+    user.done(&words);
+    let first = user.json(0, &["snapshots", "--vault", "db"])[0]["id"].clone();
+    user.done(&[
+        "forget",
+        "--vault",
+        "db",
+        "--purge",
+        first.as_str().unwrap(),
+    ]);
+    let gc = ["gc", "--vault", "db", "--wait", "--max-unused", "0%"];
+    let said = user.done(&gc);
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains("pack"),
+        "{said}"
+    );
+    assert_eq!(states(&user), ["damaged"]);
+    tree::write(&ground.at("tree/more"), b"more");
+    user.done(&words);
+    assert_eq!(states(&user), ["damaged"; 2]);
+
+    // Its hash says that it is right: nothing has to be read for what comes.
+    user.done(&["verify", "--vault", "db", "--repair"]);
+    tree::write(&ground.at("tree/more"), b"again");
+    user.done(&[&words[..], &["--wait", "protected"]].concat());
+    let mut all = states(&user);
+    all.sort();
+    assert_eq!(all, ["damaged", "damaged", "protected"]);
 }
 
 /// A disk that went back to an older copy of itself gets what it lacks again: none of that was read there.

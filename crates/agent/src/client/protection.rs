@@ -9,6 +9,19 @@ use crate::error::{Error, Result};
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
+/// What is damaged at a site is not protected, whatever stands where.
+pub(super) fn unless_damaged(info: SnapshotInfo) -> Result<SnapshotInfo> {
+    match info.state {
+        SnapshotState::Damaged => Err(Error::Damaged {
+            what: format!("snapshot {}", info.id),
+            why: "it is committed, and something that it needs is damaged at a site, as a verification found; `holdfast status` \
+                  says where, and what mends it"
+                .into(),
+        }),
+        _ => Ok(info),
+    }
+}
+
 /// Returns once the snapshot is protected. Set a time limit around it.
 pub(super) async fn wait(
     connection: &Connection,
@@ -24,14 +37,7 @@ pub(super) async fn wait(
                     what: format!("snapshot {snapshot}"),
                     why: "it was committed and the catalog does not list it any more".into(),
                 })?;
-                if info.state == SnapshotState::Damaged {
-                    return Err(Error::Damaged {
-                        what: format!("snapshot {snapshot}"),
-                        why: "it is committed, and a verification found something that it needs damaged at a site; look at \
-                              `holdfast status`"
-                            .into(),
-                    });
-                }
+                let info = unless_damaged(info)?;
                 if info.state >= SnapshotState::Protected {
                     return Ok(info);
                 }

@@ -13,8 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use holdfast_format::fact::{BranchSalvaged, SessionEnded, SessionOpened, SnapshotCommitted};
-use holdfast_format::{Fact, KeyId, ObjectName, Sealed, SessionId, SiteName};
-use holdfast_placement::Progress;
+use holdfast_format::{Fact, KeyId, ObjectName, Position, Sealed, SessionId, SiteName};
 use holdfast_store::{Opened, Site, SiteReader, Sweeper};
 use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
 use holdfast_vault::fetch::FrameReader;
@@ -24,12 +23,12 @@ use holdfast_vault::replicate::{Standing, standing};
 use holdfast_vault::{Guard, LogReader, Proposal, State, open_state};
 
 use crate::epochs::Before;
-use crate::error::{Error, Result, from_placement};
+use crate::error::{Error, Result};
 use crate::newest::sealed_fork;
 use crate::node::Node;
 use crate::repair;
-use crate::vault::Vault;
 use crate::vault::replica::holds_nothing;
+use crate::vault::{Vault, herald};
 
 /// What a failback brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,29 +101,29 @@ async fn bring_back_from(
     let primary: Arc<dyn SiteReader> = vault.primary.site.clone();
     let state = vault.state().clone();
     if let Standing::Prefix(head) = standing(&primary, &reader, &state).await? {
+        let mut report = Salvaged::default();
         if head.is_none() {
             let held = vault.progress_of(name);
+            if let Some(held) = held
+                && left_the_history(vault, held).await?
+            {
+                let note = format!(
+                    "site {name} came as far as record {held}, which a failover left behind, and what lies in its place is empty: \
+                     whatever was committed there and stood at no other site may be nowhere now. If its former disk turns up, put it in \
+                     the site's place and run this again"
+                );
+                tracing::warn!(vault = %vault.header.name, "{note}");
+                report.notes.push(note);
+            }
             if let Some(held) = held.filter(|_| emptied == Emptied::Refused) {
                 return Err(holds_nothing(vault, name, held));
             }
             // ORDER: before it is taken for a new member. What was read back is not there any more, and nobody would say so later.
             vault.unread_all(name, "failback").await?;
-            // Taken for a new member from here on, also after a restart.
-            let progress = Progress {
-                replicated: None,
-                verified: None,
-                at_millis: node.context.now_millis(),
-                records: 0,
-                bytes: 0,
-            };
-            let told = node
-                .placement
-                .set_progress(vault.header.vault, name, progress);
-            told.await.map_err(from_placement)?;
-            vault.note_progress(name, None);
+            herald::takes_for_new(vault, node.placement.as_ref(), name).await?;
         }
         vault.nudge_member(name);
-        return Ok(Salvaged::default());
+        return Ok(report);
     }
     let fork = match find_fork(&primary, &reader, &state).await {
         Ok(fork) => fork,
@@ -146,6 +145,20 @@ async fn bring_back_from(
     let report = recommit(vault, opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
+}
+
+/// Whether the record that a member came to is not history, or the last of its epoch: then the member may have held more.
+async fn left_the_history(vault: &Vault, held: Position) -> Result<bool> {
+    let epoch = vault.state().chain.next().epoch;
+    if held.epoch >= epoch {
+        return Ok(held.epoch > epoch);
+    }
+    let next = Position {
+        slot: held.slot.next(),
+        ..held
+    };
+    let next = ObjectName::record(vault.header.vault, next);
+    Ok(vault.primary.site.head(&next).await?.is_none())
 }
 
 /// Why there is no branch to bring back: perhaps it is the site that a failover sealed and did not come to claim.
@@ -353,6 +366,7 @@ impl Salvage<'_> {
             .await?;
         self.vault.promises().detach(&commit.snapshot);
         self.reopened.remove(&commit.snapshot);
+        self.vault.say_sharing(Some(commit.snapshot)).await?;
         tracing::info!(snapshot = %commit.snapshot, at = ?again, "a snapshot of the branch is committed again");
         self.report.snapshots += 1;
         Ok(())

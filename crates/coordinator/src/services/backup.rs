@@ -254,9 +254,13 @@ impl Service {
             .get(&id)
             .map(|snapshot| snapshot.committed_at);
         if let (true, Some(at)) = (wait, at) {
+            let protected = async {
+                vault.wait_everywhere(at).await?;
+                vault.wait_said(id).await
+            };
             tokio::select! {
                 biased;
-                everywhere = vault.wait_everywhere(at) => everywhere?,
+                protected = protected => protected?,
                 // The agent waits no longer.
                 _ = requests.next() => return Ok(()),
             }

@@ -18,6 +18,7 @@ use super::Service;
 use super::convert::{self, Answer, answer, id16, site_name};
 use crate::error::{Error, Result, from_placement};
 use crate::repair;
+use crate::vault::{Vault, herald};
 
 #[tonic::async_trait]
 impl Vaults for Service {
@@ -270,8 +271,19 @@ impl Service {
         if !request.url.is_empty() {
             joining.know(&name, &request.url)?;
         }
-        self.node.sites.open_beside(&name, &members).await?;
+        self.open_to_join(&vault, &name).await?;
+        let opened = self.node.sites.open_beside(&name, &members).await?;
         joining.keep();
+        let header = ObjectName::header(vault.header.vault);
+        let is_empty = opened.site.head(&header).await?.is_none();
+        if let (true, Some(held)) = (is_empty, vault.progress_of(&name)) {
+            // It was a member before, and was emptied since: whoever adds it wants it filled.
+            tracing::warn!(
+                vault = %vault.header.name, site = %name, %held,
+                "the site was a member before and held records up to this one; it is empty, and is filled anew"
+            );
+            herald::takes_for_new(&vault, self.node.placement.as_ref(), &name).await?;
+        }
         if !request.url.is_empty() {
             let entry = SiteEntry {
                 name: name.clone(),
@@ -284,14 +296,36 @@ impl Service {
         let url = self.node.sites.url(&name).unwrap_or_default();
         vault
             .append(Proposal::Join(MemberJoined {
-                site: name,
+                site: name.clone(),
                 url,
                 who: request.who,
             }))
             .await?;
+        if is_empty {
+            // ORDER: once it is a member, of which this can be said. What is damaged is so until then.
+            vault.unread_all(&name, "site add").await?;
+        }
         vault.follow_members();
         self.node.register_vault(&vault).await;
         Ok(convert::open_vault(&self.node, &vault))
+    }
+
+    /// What is open may be a disk that was replaced or emptied since another vault left it. Where no vault is there any more it is
+    /// opened anew, and may become a new site; else only if it is the same site still.
+    async fn open_to_join(&self, vault: &Vault, name: &SiteName) -> Result<()> {
+        let told = self.node.placement.vaults().await.map_err(from_placement)?;
+        let is_told = (told.iter())
+            .any(|entry| entry.vault != vault.header.vault && entry.sites.contains(name));
+        let open = self.node.list().into_iter().filter_map(|slot| slot.vault);
+        let mut others = open.filter(|other| other.header.vault != vault.header.vault);
+        let is_here = others.any(|other| other.state().catalog.members.contains_key(name));
+        match is_told || is_here {
+            true => {
+                self.node.sites.doubt(name);
+                Ok(())
+            }
+            false => self.node.sites.reopen(name).await.map(drop),
+        }
     }
 
     async fn remove_site(&self, request: v1::RemoveSiteRequest) -> Result<v1::Vault> {

@@ -22,6 +22,7 @@ use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use self::told::Here;
 use super::convert::site_name;
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -67,9 +68,7 @@ pub(super) async fn run(node: &Arc<Node>, request: v1::VerifyRequest, to: &Sende
         bad_keys: BTreeMap::new(),
         given: BTreeSet::new(),
         closures: None,
-        hurt: BTreeSet::new(),
-        unsure: BTreeSet::new(),
-        log_damaged_up_to: None,
+        here: Here::default(),
         sites_unchecked: 0,
     };
     let primary = check.vault.primary.site.name().clone();
@@ -161,12 +160,8 @@ struct Check<'a> {
     given: BTreeSet<PackOrdinal>,
     /// What each snapshot reaches; made when the first bad pack is met.
     closures: Option<Vec<(SnapshotId, RoaringTreemap)>>,
-    /// Snapshots that need something that is damaged at the member that is looked at now.
-    hurt: BTreeSet<SnapshotId>,
-    /// Snapshots of which not everything could be looked at there.
-    unsure: BTreeSet<SnapshotId>,
-    /// If the log of that member is damaged, and stayed so: the last record that stood there.
-    log_damaged_up_to: Option<Position>,
+    /// What was learnt at the member that is looked at now.
+    here: Here,
     /// Members that did not answer.
     sites_unchecked: u64,
 }
@@ -210,11 +205,24 @@ impl Check<'_> {
         {
             return self.skip(name, error.to_string()).await;
         }
-        self.hurt.clear();
-        self.unsure.clear();
-        self.log_damaged_up_to = None;
+        self.here = Here::before(&vault.state(), name);
+        let gone_through = self.go_through(name, opened).await;
+        self.here.is_cut_short = gone_through.is_err();
+        let whole = self.findings - self.repaired == before;
+        // What was found is told, whether anybody listens any more or not.
+        let is_told = self.say_damaged(name).await;
+        gone_through?;
+        if let (true, true, true, Some(head)) = (is_told?, whole, self.reads_all(), self.here.head)
+        {
+            self.say_verified(name, head).await?;
+        }
+        Ok(())
+    }
+
+    async fn go_through(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
+        let vault = self.vault.clone();
         self.header(name, opened).await?;
-        let head = self.log(name, opened).await?;
+        self.log(name, opened).await?;
         let (packs, keys): (Vec<(PackOrdinal, PackInfo)>, Vec<KeyInfo>) = {
             let state = vault.state();
             let packs = state.catalog.packs.iter();
@@ -230,8 +238,10 @@ impl Check<'_> {
             )
         };
         // What the member's log does not name yet is not missing: it is on its way.
-        let Some(head) = head else {
-            return self.say_damaged(name, None).await;
+        let Some(head) = self.here.head else {
+            // The vault's secrets are not looked at.
+            self.here.is_unseen = true;
+            return Ok(());
         };
         for key in keys.iter().filter(|key| key.added <= head) {
             let reference = key.reference;
@@ -257,12 +267,7 @@ impl Check<'_> {
         // What moved into a pack that is on its way was not looked at.
         for (ordinal, pack) in coming.iter().filter(|(_, pack)| !pack.again.is_empty()) {
             let moved = self.snapshots_of(*ordinal, pack).await;
-            self.unsure.extend(moved);
-        }
-        let whole = self.findings - self.repaired == before;
-        self.say_damaged(name, Some(head)).await?;
-        if whole && self.reads_all() {
-            self.say_verified(name, head).await?;
+            self.here.coming.extend(moved);
         }
         Ok(())
     }
@@ -291,8 +296,8 @@ impl Check<'_> {
         self.find(name, finding).await
     }
 
-    /// The whole log, from its first record: every link and signature. Gives the last record that is right.
-    async fn log(&mut self, name: &SiteName, opened: &Opened) -> Result<Option<Position>> {
+    /// The whole log, from its first record: every link and signature. The last one that is right is known then.
+    async fn log(&mut self, name: &SiteName, opened: &Opened) -> Result<()> {
         let vault = self.vault.clone();
         let follow = || async {
             let reader: Arc<dyn SiteReader> = opened.site.clone();
@@ -310,9 +315,10 @@ impl Check<'_> {
                 .and_then(|standing| standing.head),
         };
         let (head, wrong) = follow().await;
+        self.here.head = head;
         let error = match wrong {
             Some(error) => error,
-            None if head >= stands => return Ok(head),
+            None if head >= stands => return Ok(()),
             None => Error::Corrupt(format!(
                 "its last records are missing: it ends at {}, and records up to {} stood there",
                 head.map_or_else(|| "nothing".into(), |at| at.to_string()),
@@ -330,14 +336,14 @@ impl Check<'_> {
             false => (head, None),
         };
         finding.repaired &= again.1.is_none() && again.0 >= stands;
-        if is_damage && !finding.repaired {
-            self.log_damaged_up_to = stands;
-        }
         if self.request.repair && !finding.repaired && is_damage {
             finding.what.push_str(self.save_behind(again.0).await);
         }
-        self.find(name, finding).await?;
-        Ok(again.0)
+        self.here.head = again.0;
+        if !finding.repaired {
+            self.log_ends(opened, stands, is_damage).await;
+        }
+        self.find(name, finding).await
     }
 
     /// A record that no site has whole: with the fold saved behind it, the vault opens without it. Once this ownership has ended
@@ -398,7 +404,10 @@ impl Check<'_> {
         part: Part,
     ) -> Result<()> {
         let (what, is_damage) = match opened.site.get(&object).await {
-            Ok(Some(bytes)) if Hash::of(&bytes) == hash => return Ok(()),
+            Ok(Some(bytes)) if Hash::of(&bytes) == hash => {
+                self.is_right(part);
+                return Ok(());
+            }
             Ok(Some(_)) => ("it does not have the hash that the log gives".into(), true),
             Ok(None) => ("it is missing".into(), true),
             Err(error) => (error.to_string(), false),
@@ -412,6 +421,9 @@ impl Check<'_> {
             };
             finding.repaired = mended(name, outcome);
         }
+        if finding.repaired {
+            self.is_right(part);
+        }
         if let (Part::Vault, false) = (part, finding.repaired) {
             self.all_hurt(is_damage);
         }
@@ -420,12 +432,19 @@ impl Check<'_> {
             match is_damage {
                 true => {
                     *self.bad_keys.entry(key).or_default() += 1;
-                    self.hurt.extend(&finding.snapshots);
+                    self.here.hurt.extend(&finding.snapshots);
+                    self.here.bad_keys.insert(key);
                 }
-                false => self.unsure.extend(&finding.snapshots),
+                false => self.here.unsure.extend(&finding.snapshots),
             }
         }
         self.find(name, finding).await
+    }
+
+    fn is_right(&mut self, part: Part) {
+        if let Part::Key(key) = part {
+            self.here.right_keys.insert(key);
+        }
     }
 }
 

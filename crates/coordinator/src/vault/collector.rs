@@ -414,12 +414,8 @@ impl Run {
                     }
                     let member = &members[member];
                     sweep::sweep_member(&state, &waiting, member).await?;
-                    let packs = match waiting.packs.len() {
-                        1 => "1 pack".into(),
-                        packs => format!("{packs} packs"),
-                    };
                     self.tell(Progress::Step(format!(
-                        "swept {packs} at site {}",
+                        "swept {waiting} at site {}",
                         member.site.name()
                     )))
                     .await;

@@ -11,6 +11,7 @@ use holdfast_format::{Position, SiteName};
 use holdfast_placement::{Placement, Progress};
 
 use super::Vault;
+use crate::error::{Result, from_placement};
 
 /// At most one write per vault and member in this time.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -64,6 +65,25 @@ pub(crate) async fn last_word(vault: &Vault, placement: &dyn Placement) {
     if let Err(error) = placement.set_progress(id, primary, progress).await {
         tracing::debug!(site = %primary, %error, "placement was not told how far the primary is");
     }
+}
+
+/// A site is taken for a new member from here on, also after a restart: whatever it held before is not missed.
+pub(crate) async fn takes_for_new(
+    vault: &Vault,
+    placement: &dyn Placement,
+    site: &SiteName,
+) -> Result<()> {
+    let progress = Progress {
+        replicated: None,
+        verified: None,
+        at_millis: vault.context.now_millis(),
+        records: 0,
+        bytes: 0,
+    };
+    let told = placement.set_progress(vault.header.vault, site, progress);
+    told.await.map_err(from_placement)?;
+    vault.note_progress(site, None);
+    Ok(())
 }
 
 async fn tell(vault: &Vault, placement: &dyn Placement, told: &mut BTreeMap<SiteName, Told>) {

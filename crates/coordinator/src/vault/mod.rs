@@ -17,7 +17,7 @@ pub mod upkeep;
 pub mod upload;
 pub mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -99,6 +99,8 @@ pub struct Vault {
     /// How far members had come at least, as placement was told.
     progress: Mutex<BTreeMap<SiteName, Position>>,
     own_branch: Mutex<OwnBranch>,
+    /// Snapshots of which it does not stand in the log yet whether they share what is damaged at a site.
+    unsaid: Mutex<BTreeSet<SnapshotId>>,
     /// Work under way that no session or hold of a restore shows.
     working: Arc<()>,
     /// Why the primary takes nothing; empty when it does.
@@ -170,6 +172,7 @@ impl Vault {
             repairs: Default::default(),
             progress: Mutex::new(progress),
             own_branch: Mutex::new(OwnBranch::NotLookedAt),
+            unsaid: Mutex::default(),
             working: Arc::default(),
             primary_trouble,
             header_object: std::sync::OnceLock::new(),
@@ -483,7 +486,7 @@ impl Vault {
         let verified = members.all(|site| snapshot.verified.contains_key(site))
             && !state.catalog.members.is_empty();
         drop(state);
-        match self.is_everywhere(at) {
+        match self.is_everywhere(at) && !self.doubtful().contains(id) {
             true if verified => "verified",
             true => "protected",
             false => "committed",

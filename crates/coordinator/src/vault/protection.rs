@@ -26,12 +26,14 @@ impl Vault {
     /// How many snapshots are in which state.
     pub fn snapshot_counts(&self) -> Counts {
         let standings = self.standings();
+        let doubtful = self.doubtful();
         let state = self.state();
         let mut counts = Counts::default();
-        for snapshot in state.catalog.snapshots.values() {
+        for (id, snapshot) in &state.catalog.snapshots {
             let is_everywhere = standings
                 .values()
-                .all(|one| one.holds(snapshot.committed_at));
+                .all(|one| one.holds(snapshot.committed_at))
+                && !doubtful.contains(id);
             let mut members = state.catalog.members.keys();
             let is_damaged = members.clone().any(|site| snapshot.is_damaged_at(site));
             let is_verified = members.all(|site| snapshot.verified.contains_key(site));
@@ -49,7 +51,13 @@ impl Vault {
 
     /// Why not every snapshot stands whole at every member; empty when each does.
     pub fn unprotected(&self) -> String {
-        let mut reasons = vec![self.damaged(), self.behind()];
+        let doubtful = match self.doubtful().len() {
+            0 => String::new(),
+            count => format!(
+                "whether {count} new snapshots share what is damaged at a site does not stand in the log yet"
+            ),
+        };
+        let mut reasons = vec![self.damaged(), self.behind(), doubtful];
         reasons.retain(|why| !why.is_empty());
         reasons.join("; ")
     }

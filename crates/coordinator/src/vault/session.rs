@@ -132,6 +132,13 @@ async fn ensure_readable(vault: &Arc<Vault>) -> Result<()> {
     }
 }
 
+/// It is committed, whatever comes of this.
+async fn say_sharing(vault: &Arc<Vault>, snapshot: SnapshotId) {
+    if let Err(error) = vault.say_sharing(Some(snapshot)).await {
+        tracing::warn!(%snapshot, %error, "whether it shares what is damaged at a site was not told");
+    }
+}
+
 /// Opens a session, or goes on with one.
 pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
     let slot = vault.session_slot(request.session);
@@ -156,6 +163,7 @@ pub async fn open(vault: &Arc<Vault>, request: OpenRequest) -> Result<Opened> {
         .snapshots
         .contains_key(&request.session)
     {
+        say_sharing(vault, request.session).await;
         return Ok(Opened::Committed(request.session));
     }
     let known = vault
@@ -444,8 +452,16 @@ impl Stream {
                 return Ok(Err(missing));
             }
         }
-        match self.record(last, Some(commit)).await? {
+        // ORDER: before the record stands, and anybody can see the snapshot.
+        self.vault.doubt_sharing(self.session);
+        let recorded = self.record(last, Some(commit)).await;
+        if !matches!(recorded, Ok(Ok(()))) {
+            self.vault.doubt_no_more(self.session);
+        }
+        match recorded? {
             Ok(()) => {
+                // ORDER: before anybody is told of the commit, and while this stream has the session's turn.
+                say_sharing(&self.vault, self.session).await;
                 self.vault.forget_session(&self.session);
                 Ok(Ok(self.session))
             }

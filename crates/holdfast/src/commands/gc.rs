@@ -123,9 +123,13 @@ fn take(call: &Call, step: CollectStep, report: &mut Report) -> Outcome<()> {
         CollectStep::Waiting { site, bytes, why } => {
             let waiting = WaitingView { site, bytes, why };
             if !report.waiting.contains(&waiting) {
-                let size = output::bytes(bytes);
+                // Data keys are no bytes to speak of.
+                let size = match bytes {
+                    0 => String::new(),
+                    _ => format!("{}: ", output::bytes(bytes)),
+                };
                 call.remark(format_args!(
-                    "waiting for {}: {size}: {}",
+                    "waiting for {}: {size}{}",
                     waiting.site, waiting.why
                 ));
             }

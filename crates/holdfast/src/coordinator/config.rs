@@ -63,10 +63,17 @@ pub(crate) struct Settings {
     pub(crate) key: Option<PathBuf>,
 }
 
+/// What every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: i64,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    version: i64,
+    #[serde(rename = "version")]
+    _version: i64,
     data: PathBuf,
     #[serde(default)]
     listen: Vec<String>,
@@ -122,13 +129,14 @@ impl Settings {
     }
 
     pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        if file.version != VERSION {
+        // First of all: another version may have other keys.
+        let Versioned { version } = toml::from_str(text).map_err(|error| error.to_string())?;
+        if version != VERSION {
             return Err(format!(
-                "version {} is not known; this release reads version {VERSION}",
-                file.version
+                "version {version} is not known; this release reads version {VERSION}"
             ));
         }
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut sites = Vec::new();
         for (name, url) in &file.sites {
             sites.push(
@@ -203,5 +211,8 @@ mod tests {
                 .unwrap_err()
                 .contains("version 2")
         );
+        // Whatever else that version has, or has not.
+        let newer = Settings::parse("version = 2\nplaces = 3\n", Path::new("/"));
+        assert!(newer.unwrap_err().contains("version 2"));
     }
 }

@@ -4,6 +4,7 @@
 //! reaches the condemn record (the order is in `collect/sweeping.rs`): then a late delete by a stale owner hits only what
 //! all have given up.
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
@@ -67,6 +68,26 @@ impl Waiting {
     pub fn last(&self) -> Option<Position> {
         let packs = self.packs.iter().map(|(_, at, _)| *at);
         packs.chain(self.keys.iter().map(|(_, at)| *at)).max()
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |count: usize, what| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        let (packs, keys) = (self.packs.len(), self.keys.len());
+        match (packs, keys) {
+            (_, 0) => f.write_str(&counted(packs, "pack")),
+            (0, _) => f.write_str(&counted(keys, "data key")),
+            _ => write!(
+                f,
+                "{} and {}",
+                counted(packs, "pack"),
+                counted(keys, "data key")
+            ),
+        }
     }
 }
 

@@ -6,9 +6,9 @@
 use std::result::Result;
 
 use holdfast_format::codec::encode;
-use holdfast_format::fact::{Condemned, PacksAdded, SnapshotCommitted};
+use holdfast_format::fact::{Condemned, PacksAdded, SiteChecked, SnapshotCommitted};
 use holdfast_format::naming::{NamedAs, PackFact};
-use holdfast_format::{ChunkKind, Fact, PackId, PackOrdinal, Record, SiteName};
+use holdfast_format::{ChunkKind, Fact, KeyId, PackId, PackOrdinal, Record, SiteName};
 use roaring::RoaringTreemap;
 
 use super::State;
@@ -160,6 +160,16 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
                 let gone = catalog.keys.remove(key).ok_or("the key does not exist")?;
                 gone.condemned.ok_or("the key was not condemned")?;
             }
+            catalog.change_damage(|all| {
+                for damage in all.values_mut() {
+                    for pack in &swept.packs {
+                        damage.packs.remove(pack);
+                    }
+                    for key in &swept.keys {
+                        damage.keys.remove(key);
+                    }
+                }
+            });
         }
         Fact::ChunkBad(bad) => {
             for ordinal in &bad.chunks {
@@ -196,27 +206,50 @@ pub(super) fn apply(state: &mut State, record: &Record, fact: &Fact) -> Result<(
                 snapshot.verified.insert(verified.site.clone(), time);
             }
         }
-        Fact::SiteChecked(checked) => {
-            for id in &checked.unread {
-                if let Some(snapshot) = catalog.snapshots.get_mut(id) {
-                    snapshot.unread(&checked.site);
-                }
-            }
-            for id in &checked.damaged {
-                if let Some(snapshot) = catalog.snapshots.get_mut(id) {
-                    snapshot.damage(&checked.site);
-                }
-            }
-        }
+        Fact::SiteChecked(checked) => site_checked(catalog, checked),
     }
     Ok(())
 }
 
-/// Whatever joins under a name was never read.
+/// Whatever joins under a name was never read. What was damaged there is so until somebody knows better: it may be the same disk.
 fn forget_reading(catalog: &mut Catalog, site: &SiteName) {
     for snapshot in catalog.snapshots.values_mut() {
-        snapshot.unread(site);
+        snapshot.verified.remove(site);
     }
+}
+
+fn site_checked(catalog: &mut Catalog, checked: &SiteChecked) {
+    if !catalog.members.contains_key(&checked.site) {
+        return;
+    }
+    for id in &checked.unread {
+        if let Some(snapshot) = catalog.snapshots.get_mut(id) {
+            snapshot.unread(&checked.site);
+        }
+    }
+    for id in &checked.damaged {
+        if let Some(snapshot) = catalog.snapshots.get_mut(id) {
+            snapshot.damage(&checked.site);
+        }
+    }
+    let packs = checked.bad_packs.iter();
+    let packs = packs.filter(|pack| catalog.packs.contains_key(*pack));
+    let packs: Vec<PackOrdinal> = packs.copied().collect();
+    let keys = checked.bad_keys.iter();
+    let keys = keys.filter(|key| catalog.keys.contains_key(*key));
+    let keys: Vec<KeyId> = keys.copied().collect();
+    catalog.change_damage(|all| {
+        let damage = all.entry(checked.site.clone()).or_default();
+        damage.packs.extend(packs);
+        damage.keys.extend(keys);
+        for pack in &checked.good_packs {
+            damage.packs.remove(pack);
+        }
+        for key in &checked.good_keys {
+            damage.keys.remove(key);
+        }
+        damage.is_unreadable = checked.is_unreadable.unwrap_or(damage.is_unreadable);
+    });
 }
 
 fn add_packs(state: &mut State, record: &Record, added: &PacksAdded) -> Result<(), String> {

@@ -63,6 +63,9 @@ pub struct Catalog {
     /// Sum of `len` of live packs.
     #[n(14)]
     pub stored_bytes: u64,
+    /// What is damaged or missing at a site, as a verification found; none: nothing anywhere.
+    #[n(15)]
+    pub damage: Option<BTreeMap<SiteName, Damage>>,
 }
 
 /// A site that belongs to the vault.
@@ -192,6 +195,21 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// What is damaged or missing at a site. What is committed later and needs any of it is damaged there too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Damage {
+    /// Packs.
+    #[n(0)]
+    pub packs: BTreeSet<PackOrdinal>,
+    /// Data keys.
+    #[n(1)]
+    pub keys: BTreeSet<KeyId>,
+    /// Something without which nothing there can be read.
+    #[n(2)]
+    pub is_unreadable: bool,
 }
 
 /// Why a snapshot is in the trash.
@@ -371,6 +389,25 @@ impl Catalog {
         self.snapshots
             .iter()
             .filter(|(_, snapshot)| snapshot.trash.is_none())
+    }
+
+    /// Whether something is known to be damaged at a member.
+    pub fn is_damage_known(&self) -> bool {
+        let mut sites = self.damage.iter().flatten().map(|(site, _)| site);
+        sites.any(|site| self.members.contains_key(site))
+    }
+
+    /// What is known to be damaged at a site.
+    pub fn damage_at(&self, site: &SiteName) -> Option<&Damage> {
+        self.damage.as_ref().and_then(|all| all.get(site))
+    }
+
+    /// Changes what is known to be damaged at each site.
+    pub(super) fn change_damage(&mut self, change: impl FnOnce(&mut BTreeMap<SiteName, Damage>)) {
+        let mut all = self.damage.take().unwrap_or_default();
+        change(&mut all);
+        all.retain(|_, damage| *damage != Damage::default());
+        self.damage = Some(all).filter(|all| !all.is_empty());
     }
 
     /// Whether a hold covers a snapshot at a log time.

@@ -3,13 +3,16 @@
 //! State: none. Whatever passes here folds: a record that stands and does not fold would stop the vault.
 
 use holdfast_format::codec::LEVEL;
-use holdfast_format::fact::{ChunkBad, Condemned, Cover, PacksAdded, SnapshotCommitted};
+use holdfast_format::fact::{
+    ChunkBad, Condemned, Cover, PacksAdded, SiteChecked, SnapshotCommitted,
+};
 use holdfast_format::naming::{Namer, PackFact};
 use holdfast_format::{ChunkId, ChunkKind, Fact, Ordinal, Pack, Scope, SessionId, SnapshotId};
 
 use super::{Commit, Proposal, Refusal};
 use crate::collect::condemn;
 use crate::fold::State;
+use crate::fold::catalog::{Catalog, Damage};
 use crate::guard::Guard;
 use crate::promises::Promises;
 
@@ -229,24 +232,41 @@ pub(super) fn check(
             false => missing(format!("snapshot {}", verified.snapshot)),
         },
         Proposal::Checked(checked) => {
-            let is_news = |id: &SnapshotId, damaged: bool| {
-                let snapshot = catalog.snapshots.get(id);
-                snapshot.is_some_and(|snapshot| {
-                    let is_damaged = snapshot.is_damaged_at(&checked.site);
-                    let is_verified = snapshot.verified.contains_key(&checked.site);
-                    is_damaged != damaged || is_verified
-                })
-            };
-            let mut news = checked.clone();
-            news.damaged.retain(|id| is_news(id, true));
-            news.unread.retain(|id| is_news(id, false));
-            match news.damaged.is_empty() && news.unread.is_empty() {
+            let news = news_of(catalog, checked);
+            match news.is_nothing() {
                 true => Ok(vec![]),
                 false => one(news),
             }
         }
         Proposal::Salvaged(branch) => one(branch.clone()),
     }
+}
+
+/// What of it is not known yet.
+fn news_of(catalog: &Catalog, checked: &SiteChecked) -> SiteChecked {
+    let site = &checked.site;
+    if !catalog.members.contains_key(site) {
+        return SiteChecked::nothing_of(site, &checked.who);
+    }
+    let is_news = |id: &SnapshotId, damaged: bool| {
+        let snapshot = catalog.snapshots.get(id);
+        snapshot.is_some_and(|snapshot| {
+            snapshot.is_damaged_at(site) != damaged || snapshot.verified.contains_key(site)
+        })
+    };
+    let nothing = Damage::default();
+    let known = catalog.damage_at(site).unwrap_or(&nothing);
+    let mut news = checked.clone();
+    news.damaged.retain(|id| is_news(id, true));
+    news.unread.retain(|id| is_news(id, false));
+    news.bad_packs
+        .retain(|pack| catalog.packs.contains_key(pack) && !known.packs.contains(pack));
+    news.good_packs.retain(|pack| known.packs.contains(pack));
+    news.bad_keys
+        .retain(|key| catalog.keys.contains_key(key) && !known.keys.contains(key));
+    news.good_keys.retain(|key| known.keys.contains(key));
+    news.is_unreadable = news.is_unreadable.filter(|is| *is != known.is_unreadable);
+    news
 }
 
 fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {

@@ -84,7 +84,7 @@ pub enum Proposal {
     Checkpoint(CheckpointMade),
     /// Says that a snapshot was read back.
     Verified(SnapshotVerified),
-    /// Says what is known by now of snapshots at a site.
+    /// Says what is known by now of snapshots and packs at a site.
     Checked(SiteChecked),
     /// Ends the salvage of a branch.
     Salvaged(BranchSalvaged),

@@ -169,6 +169,11 @@ fn every_fact() -> Vec<Fact> {
             damaged: vec![snapshot],
             unread: vec![snapshot],
             who: text(),
+            bad_packs: vec![PackOrdinal(1)],
+            good_packs: vec![PackOrdinal(2)],
+            bad_keys: vec![KEY],
+            good_keys: vec![KEY],
+            is_unreadable: Some(true),
         }
         .into(),
     ];

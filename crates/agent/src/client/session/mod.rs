@@ -215,7 +215,7 @@ impl SessionSink {
         if let Some(waiting) = waiting
             && let Ok(info) = waiting.await
         {
-            return Ok(*info);
+            return protection::unless_damaged(*info);
         }
         // The stream broke after the commit: the catalog knows.
         match &self.connection {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{KeyId, Ordinal, PackOrdinal, SnapshotId};
-use holdfast_vault::State;
+use holdfast_vault::damage::chunks_at_home;
 use holdfast_vault::fetch::{FrameReader, PackRead};
 use holdfast_vault::fold::catalog::PackInfo;
 use roaring::RoaringTreemap;
@@ -36,7 +36,7 @@ impl Check<'_> {
             self.closures = Some(self.vault.context.run_blocking(reach).await);
         }
         // What was sent again since then lies in another one.
-        let live = live_in(&self.vault.state(), ordinal, pack);
+        let live = chunks_at_home(&self.vault.state(), ordinal, pack);
         let holds: RoaringTreemap = live.into_iter().map(|chunk| chunk.0).collect();
         let closures = self.closures.iter().flatten();
         closures
@@ -98,7 +98,7 @@ impl Check<'_> {
                 return Ok(Vec::new());
             };
             let mut frames: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-            for chunk in live_in(&state, ordinal, &pack) {
+            for chunk in chunks_at_home(&state, ordinal, &pack) {
                 if let (Some(entry), Some(id)) = (state.index.entry(chunk), state.index.id(chunk)) {
                     frames.entry(entry.frame).or_default().push(id);
                 }
@@ -128,17 +128,7 @@ impl Check<'_> {
         let state = self.vault.state();
         let packs = packs.iter();
         packs
-            .flat_map(|(ordinal, pack)| live_in(&state, *ordinal, pack))
+            .flat_map(|(ordinal, pack)| chunks_at_home(&state, *ordinal, pack))
             .collect()
     }
-}
-
-/// The chunks that live in a pack, and not in another one by now.
-fn live_in(state: &State, ordinal: PackOrdinal, pack: &PackInfo) -> Vec<Ordinal> {
-    let live = pack.ordinals().filter(|chunk| state.index.is_live(*chunk));
-    live.filter(|chunk| {
-        let entry = state.index.entry(*chunk);
-        entry.is_some_and(|entry| entry.pack == ordinal)
-    })
-    .collect()
 }

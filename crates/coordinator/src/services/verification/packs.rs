@@ -126,6 +126,9 @@ impl Check<'_> {
             let info = state.catalog.packs.get(&ordinal);
             info.is_some_and(|info| info.condemned.is_none())
         };
+        if reads && flaw.is_none() {
+            self.here.right_packs.insert(ordinal);
+        }
         if let Some(Flaw { what, is_damage }) = flaw
             && live()
         {
@@ -133,14 +136,17 @@ impl Check<'_> {
             if self.request.repair {
                 finding.repaired = mended(name, repair::pack(&self.vault, name, pack).await);
             }
-            if !finding.repaired {
+            if finding.repaired {
+                self.here.right_packs.insert(ordinal);
+            } else {
                 finding.snapshots = self.snapshots_of(ordinal, pack).await;
                 match is_damage {
                     true => {
                         *self.bad.entry(ordinal).or_default() += 1;
-                        self.hurt.extend(&finding.snapshots);
+                        self.here.hurt.extend(&finding.snapshots);
+                        self.here.bad_packs.insert(ordinal);
                     }
-                    false => self.unsure.extend(&finding.snapshots),
+                    false => self.here.unsure.extend(&finding.snapshots),
                 }
             }
             self.find(name, finding).await?;

@@ -66,6 +66,12 @@ pub(super) async fn run(call: &Call, args: &BackupArgs, job: Job) -> Outcome {
     };
     let summary = summary.took(began.elapsed());
     report(call, &job, &sink, info, &summary)?;
+    if args.wait == WaitFor::Committed && info.state == SnapshotState::Damaged {
+        call.remark(format_args!(
+            "the snapshot needs something that is damaged at a site, as a verification found; `holdfast status` says where, and what \
+             mends it"
+        ));
+    }
     match waited {
         Waited::Well(_) if summary.errors > 0 => Ok(Exit::Partial),
         Waited::Well(_) => Ok(Exit::Done),
