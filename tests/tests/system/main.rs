@@ -23,6 +23,7 @@ mod policy;
 mod power;
 mod protected;
 mod reflection;
+mod replaced;
 mod rescue;
 mod sessions;
 mod settings;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_tests::{
@@ -97,6 +97,15 @@ fn gather(top: &Path, folder: &Path, objects: &mut BTreeMap<String, blake3::Hash
     }
 }
 
+/// Objects at the off-site.
+fn at_offsite(ground: &Ground, is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let offsite = ground.at("offsite");
+    let mut objects = BTreeMap::new();
+    gather(&offsite, &offsite, &mut objects);
+    let names = objects.keys().filter(|name| is_meant(name));
+    names.map(|name| offsite.join(name)).collect()
+}
+
 /// A coordinator with two sites, and a vault at both.
 fn with_a_vault(ground: &Ground) -> (Coordinator, Client) {
     let coordinator = ground
@@ -128,11 +137,8 @@ fn what_is_damaged_is_not_told_verified() {
     user.done(&verify);
     assert_eq!(states(&user), ["verified"]);
 
-    let mut packs = BTreeMap::new();
-    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
-    packs.retain(|name, _| name.contains("packs"));
-    for pack in packs.keys() {
-        fs::remove_file(ground.at("offsite").join(pack)).unwrap();
+    for pack in at_offsite(&ground, |name| name.contains("/packs/")) {
+        fs::remove_file(pack).unwrap();
     }
     let _ = user.run(&["verify", "--vault", "db"]).expect(3);
     assert_eq!(states(&user), ["damaged"]);
@@ -175,13 +181,9 @@ fn what_is_damaged_is_not_told_verified() {
     assert_eq!(states(&user), ["protected"; 3]);
 
     // Without the vault's key nothing there can be restored.
-    let mut keys = BTreeMap::new();
-    gather(&ground.at("offsite"), &ground.at("offsite"), &mut keys);
-    keys.retain(|name, _| name.contains("keys/vault"));
+    let keys = at_offsite(&ground, |name| name.contains("/keys/vault/"));
     assert_eq!(keys.len(), 1, "{keys:?}");
-    for key in keys.keys() {
-        fs::remove_file(ground.at("offsite").join(key)).unwrap();
-    }
+    fs::remove_file(&keys[0]).unwrap();
     let _ = user.run(&["verify", "--vault", "db"]).expect(3);
     assert_eq!(states(&user), ["damaged"; 3]);
     // Nor can what comes now, whatever of it is new.
@@ -207,12 +209,7 @@ fn what_could_not_be_read_is_not_told_verified() {
     let verify = ["verify", "--vault", "db", "--read-data"];
     user.done(&verify);
     assert_eq!(states(&user), ["verified"]);
-    let mut packs = BTreeMap::new();
-    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
-    packs.retain(|name, _| name.contains("packs"));
-    let packs: Vec<_> = (packs.keys())
-        .map(|name| ground.at("offsite").join(name))
-        .collect();
+    let packs = at_offsite(&ground, |name| name.contains("/packs/"));
     // The operating system gives an error for these, and not that nothing is there.
     let spoil = |pack: &Path| std::os::unix::fs::symlink(pack, pack).unwrap();
     for pack in &packs {
@@ -248,11 +245,8 @@ fn a_new_snapshot_that_shares_what_is_damaged_is_damaged() {
     let words = ["backup", "--vault", "db", "--wait", "protected"];
     let backup = |path| [&words[..], &[path]].concat();
     user.done(&backup(&path));
-    let mut packs = BTreeMap::new();
-    gather(&ground.at("offsite"), &ground.at("offsite"), &mut packs);
-    packs.retain(|name, _| name.contains("packs"));
-    for pack in packs.keys() {
-        fs::remove_file(ground.at("offsite").join(pack)).unwrap();
+    for pack in at_offsite(&ground, |name| name.contains("/packs/")) {
+        fs::remove_file(pack).unwrap();
     }
     let _ = user.run(&["verify", "--vault", "db"]).expect(3);
 
@@ -297,13 +291,10 @@ fn a_key_that_a_site_lacks_hurts_what_comes_under_it() {
     tree::write(&ground.at("tree/other"), &Noise::new(8).bytes(50_000));
     let words = ["backup", "--vault", "db", &path];
     user.done(&[&words[..], &["--wait", "protected"]].concat());
-    let mut keys = BTreeMap::new();
-    gather(&ground.at("offsite"), &ground.at("offsite"), &mut keys);
-    keys.retain(|name, _| name.contains("/keys/") && !name.contains("keys/vault"));
+    let is_of_a_session = |name: &str| name.contains("/keys/") && !name.contains("/keys/vault/");
+    let keys = at_offsite(&ground, is_of_a_session);
     assert_eq!(keys.len(), 1, "{keys:?}");
-    for key in keys.keys() {
-        fs::remove_file(ground.at("offsite").join(key)).unwrap();
-    }
+    fs::remove_file(&keys[0]).unwrap();
     let _ = user.run(&["verify", "--vault", "db"]).expect(3);
     assert_eq!(states(&user), ["damaged"]);
 

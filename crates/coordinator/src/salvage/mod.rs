@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use holdfast_format::fact::{BranchSalvaged, SessionEnded, SessionOpened, SnapshotCommitted};
-use holdfast_format::{Fact, KeyId, ObjectName, Position, Sealed, SessionId, SiteName};
+use holdfast_format::{Fact, KeyId, ObjectName, Sealed, SessionId, SiteName};
 use holdfast_store::{Opened, Site, SiteReader, Sweeper};
 use holdfast_vault::branch::{Branch, Fork, close_branch, find_fork, is_closed, read_branch};
 use holdfast_vault::fetch::FrameReader;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::newest::sealed_fork;
 use crate::node::Node;
 use crate::repair;
-use crate::vault::replica::holds_nothing;
+use crate::vault::replica::{holds_nothing, left_the_history};
 use crate::vault::{Vault, herald};
 
 /// What a failback brought back.
@@ -145,20 +145,6 @@ async fn bring_back_from(
     let report = recommit(vault, opened, &fork, &branch).await?;
     vault.nudge_member(name);
     Ok(report)
-}
-
-/// Whether the record that a member came to is not history, or the last of its epoch: then the member may have held more.
-async fn left_the_history(vault: &Vault, held: Position) -> Result<bool> {
-    let epoch = vault.state().chain.next().epoch;
-    if held.epoch >= epoch {
-        return Ok(held.epoch > epoch);
-    }
-    let next = Position {
-        slot: held.slot.next(),
-        ..held
-    };
-    let next = ObjectName::record(vault.header.vault, next);
-    Ok(vault.primary.site.head(&next).await?.is_none())
 }
 
 /// Why there is no branch to bring back: perhaps it is the site that a failover sealed and did not come to claim.

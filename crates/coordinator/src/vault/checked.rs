@@ -20,16 +20,18 @@ const NAMED_AT_ONCE: usize = 4096;
 pub(crate) const RECORD_WAIT: Duration = Duration::from_secs(10);
 
 impl Vault {
-    /// Puts into the log what was learnt. False: the primary takes no record now; what was proposed stays with the writer.
-    pub(crate) async fn say(&self, what: Proposal) -> Result<bool> {
-        match tokio::time::timeout(RECORD_WAIT, self.append(what)).await {
+    /// Puts into the log what was learnt. False: the primary takes no record now; it is told once the primary does.
+    pub(crate) async fn say(self: &Arc<Self>, what: Proposal) -> Result<bool> {
+        let vault = self.clone();
+        let telling = self.context.spawn(async move { vault.tell(what).await });
+        self.wait_for(telling).await
+    }
+
+    async fn tell(&self, what: Proposal) -> Result<()> {
+        match self.append(what).await {
             // Collected meanwhile.
-            Ok(Ok(_) | Err(Error::Missing(_))) => Ok(true),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                tracing::warn!(vault = %self.header.name, "the primary takes no record now: what was verified, is damaged or was not read is not told yet");
-                Ok(false)
-            }
+            Ok(_) | Err(Error::Missing(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -52,11 +54,7 @@ impl Vault {
 
     async fn tell_all(&self, facts: Vec<SiteChecked>) -> Result<()> {
         for fact in facts {
-            match self.append(Proposal::Checked(fact)).await {
-                // Collected meanwhile.
-                Ok(_) | Err(Error::Missing(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.tell(Proposal::Checked(fact)).await?;
         }
         Ok(())
     }

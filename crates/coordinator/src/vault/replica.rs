@@ -9,7 +9,7 @@ mod lag;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use holdfast_format::{Position, SiteName};
+use holdfast_format::{ObjectName, Position, SiteName};
 use holdfast_store::Opened;
 use holdfast_vault::Guard;
 use holdfast_vault::replicate::{Diverged, Replicator, Step};
@@ -205,6 +205,20 @@ pub(crate) fn holds_nothing(vault: &Vault, site: &SiteName, held: Position) -> E
          it was emptied or replaced on purpose, have it filled anew with `holdfast failback --vault {} --site {site}`",
         vault.header.name
     ))
+}
+
+/// Whether the record that a member came to is not history, or the last of its epoch: then the member may have held more.
+pub(crate) async fn left_the_history(vault: &Vault, held: Position) -> crate::Result<bool> {
+    let epoch = vault.state().chain.next().epoch;
+    if held.epoch >= epoch {
+        return Ok(held.epoch > epoch);
+    }
+    let next = Position {
+        slot: held.slot.next(),
+        ..held
+    };
+    let next = ObjectName::record(vault.header.vault, next);
+    Ok(vault.primary.site.head(&next).await?.is_none())
 }
 
 impl Replica {
